@@ -1,0 +1,1 @@
+"""A portrait in, a head out."""

@@ -1,0 +1,1 @@
+"""The networks of EG3D and TriPlaneNet, one a file."""

@@ -1,0 +1,127 @@
+"""Every width, depth and resolution of the networks, as named sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PlaneAxes = Literal["xy_xz_zx", "xy_xz_yz"]
+SuperResolutionKind = Literal["8xdc", "4x", "2x"]
+
+
+@dataclass(frozen=True)
+class RenderingPreset:
+    """How rays are sampled: distances along the ray in EG3D units, samples per pass."""
+
+    ray_start: float = 2.25
+    ray_end: float = 3.3
+    depth_samples: int = 48
+    importance_samples: int = 48
+
+
+@dataclass(frozen=True)
+class SuperResolutionPreset:
+    """StyleGAN2 blocks after the volume rendering; widths as in EG3D."""
+
+    kind: SuperResolutionKind = "8xdc"
+    input_resolution: int = 128
+    channel_base: int = 32768
+    channel_max: int = 512
+    conv_clamp: float = 256.0
+    antialias: bool = True
+
+
+@dataclass(frozen=True)
+class GeneratorPreset:
+    """EG3D generator.
+
+    Backbone channels are min(channel_base / resolution, channel_max). `plane_axes` names what the
+    second and third plane are spanned by: the official weights were trained with ZX twice.
+    Without super-resolution the image is the volume rendering itself.
+    """
+
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 2
+    channel_base: int = 32768
+    channel_max: int = 512
+    plane_resolution: int = 256
+    plane_channels: int = 32
+    plane_axes: PlaneAxes = "xy_xz_zx"
+    decoder_hidden: int = 64
+    box_warp: float = 1.0
+    render_resolution: int = 128
+    rendering: RenderingPreset = RenderingPreset()
+    super_resolution: SuperResolutionPreset | None = SuperResolutionPreset()
+    image_resolution: int = 512
+
+
+@dataclass(frozen=True)
+class BodyPreset:
+    """IR-SE ResNet body: channels of the stem and of the four stages, units in each stage."""
+
+    channels: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
+    units: tuple[int, int, int, int] = (3, 4, 14, 3)
+
+
+@dataclass(frozen=True)
+class PspPreset:
+    """pSp encoder: photos at `resolution`, feature taps after stages 2, 3 and 4."""
+
+    resolution: int = 256
+    body: BodyPreset = BodyPreset()
+
+
+@dataclass(frozen=True)
+class RefinerPreset:
+    """Refinement auto-encoder: version 1 (6 channels in) or 2 (9 channels, planes concatenated)."""
+
+    version: Literal[1, 2] = 2
+    resolution: int = 256
+    pixel_shuffle: bool = False
+    body: BodyPreset = BodyPreset()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A whole TriPlaneNet. `matted` models see the person on black instead of the photo's background."""
+
+    name: str
+    generator: GeneratorPreset
+    psp: PspPreset
+    refiner: RefinerPreset
+    matted: bool = False
+    iso_level: float = 10.0
+
+
+def ffhq512_128(version: Literal[1, 2] = 2, pixel_shuffle: bool = False) -> Preset:
+    """The authors' models: EG3D ffhq512-128 with TriPlaneNet v1 or v2."""
+    return Preset(
+        name="ffhq512-128",
+        generator=GeneratorPreset(),
+        psp=PspPreset(),
+        refiner=RefinerPreset(version=version, pixel_shuffle=pixel_shuffle),
+    )
+
+
+def synthetic_heads() -> Preset:
+    """The embedded model: small enough to train on two cores and to run in seconds on them."""
+    small = BodyPreset(channels=(32, 32, 64, 128, 256), units=(2, 2, 4, 2))
+    return Preset(
+        name="synthetic-heads",
+        generator=GeneratorPreset(
+            z_dim=128,
+            w_dim=256,
+            channel_base=4096,
+            channel_max=256,
+            plane_resolution=128,
+            plane_axes="xy_xz_yz",
+            render_resolution=64,
+            rendering=RenderingPreset(depth_samples=24, importance_samples=24),
+            super_resolution=None,
+            image_resolution=256,
+        ),
+        psp=PspPreset(resolution=128, body=small),
+        refiner=RefinerPreset(version=2, resolution=128, pixel_shuffle=False, body=small),
+        matted=True,
+    )
