@@ -66,10 +66,11 @@ class BodyPreset:
 
 @dataclass(frozen=True)
 class PspPreset:
-    """pSp encoder: photos at `resolution`, feature taps after stages 2, 3 and 4."""
+    """pSp encoder: photos at `resolution`, feature taps after stages 2, 3 and 4, width of the style heads."""
 
     resolution: int = 256
     body: BodyPreset = BodyPreset()
+    head_channels: int = 512
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ class Preset:
 
 
 def ffhq512_128(version: Literal[1, 2] = 2, pixel_shuffle: bool = False) -> Preset:
-    """The authors' models: EG3D ffhq512-128 with TriPlaneNet v1 or v2."""
+    """The authors' models: EG3D ffhq512-128 with TriPlaneNet v1 (always pixel shuffle) or v2."""
     return Preset(
         name="ffhq512-128",
         generator=GeneratorPreset(),
         psp=PspPreset(),
-        refiner=RefinerPreset(version=version, pixel_shuffle=pixel_shuffle),
+        refiner=RefinerPreset(version=version, pixel_shuffle=version == 1 or pixel_shuffle),
     )
 
 
@@ -121,7 +122,7 @@ def synthetic_heads() -> Preset:
             super_resolution=None,
             image_resolution=256,
         ),
-        psp=PspPreset(resolution=128, body=small),
+        psp=PspPreset(resolution=128, body=small, head_channels=64),
         refiner=RefinerPreset(version=2, resolution=128, pixel_shuffle=False, body=small),
         matted=True,
     )

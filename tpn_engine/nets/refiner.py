@@ -1,0 +1,126 @@
+"""TriPlaneNet's refinement auto-encoder: from what the pivot got wrong in the picture to tri-plane offsets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from tpn_engine.errors import ModelError
+from tpn_engine.nets.irse import residual_units, run_with_taps, stage_ends, stem
+from tpn_engine.nets.presets import RefinerPreset
+
+INPUT_CHANNELS: dict[Literal[1, 2], int] = {1: 6, 2: 9}
+
+
+class DoubleConvolution(nn.Module):
+    """Normalisation and two convolutions: [B,in_channels,H,W] -> [B,out_channels,H,W].
+
+    The second activation stands twice in the published weights.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.double_conv = nn.Sequential(
+            nn.BatchNorm2d(in_channels),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            nn.PReLU(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            nn.PReLU(out_channels),
+            nn.PReLU(out_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.double_conv(x)
+
+
+class UpStep(nn.Module):
+    """Enlarges `x`, joins the skip connection and convolves.
+
+    `scale` is a module that brings x to the size of the skip: pixel shuffle (a quarter of the channels),
+    nearest neighbour, or the identity.
+    """
+
+    def __init__(self, scale: nn.Module, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv = DoubleConvolution(in_channels, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.conv(torch.cat([skip, self.scale(x)], dim=1))
+
+
+class Refiner(nn.Module):
+    """Refinement phase of TriPlaneNet (Bhattarai et al. 2023), versions 1 and 2.
+
+    Version 1: forward([B,6,S,S]) -> tri-plane offsets [B,C,S,S]; the input is the pivot's render and the
+    photo's difference from it. Version 2: forward([B,9,S,S], pivot planes [B,C,S,S]) -> refined planes;
+    the input also has the mirrored photo's difference from the mirrored view. C is all planes' channels
+    together; S is the resolution of pictures and planes alike.
+
+    Skips come from the ends of stages 1, 2 and 3 and from the first unit of stage 4 (units 2, 6, 20 and
+    21 of IR-SE50).
+    """
+
+    def __init__(self, preset: RefinerPreset, plane_channels: int = 96, plane_resolution: int = 256) -> None:
+        super().__init__()
+        if plane_resolution != preset.resolution:
+            raise ModelError(
+                f"The refinement works at {preset.resolution} pixels and the planes at {plane_resolution}: "
+                "give both the same resolution in the preset."
+            )
+        stem_width, *widths = preset.body.channels
+        self.version = preset.version
+        self.input_layer = stem(INPUT_CHANNELS[preset.version], stem_width)
+        self.body = residual_units(preset.body)
+        ends = stage_ends(preset.body)
+        self.taps = (ends[0], ends[1], ends[2], ends[2] + 1, ends[3])
+
+        if preset.pixel_shuffle:
+            scale, shrink = nn.PixelShuffle(2), 4
+            outputs = (widths[3], 3 * widths[1], widths[2], 3 * widths[0] // 2)
+        else:
+            scale, shrink = nn.Upsample(scale_factor=2, mode="nearest"), 1
+            outputs = (widths[3], widths[2], widths[1], widths[0])
+        self.up1 = UpStep(nn.Identity(), widths[3] + widths[3], outputs[0])
+        self.up2 = UpStep(scale, outputs[0] // shrink + widths[2], outputs[1])
+        self.up3 = UpStep(scale, outputs[1] // shrink + widths[1], outputs[2])
+        self.up4 = UpStep(scale, outputs[2] // shrink + widths[0], outputs[3])
+        self.up5 = scale
+        features = outputs[3] // shrink
+        if preset.version == 1:
+            self.final_head = _head(features, plane_channels)
+        else:
+            self.final_head_two = _head(features + plane_channels, plane_channels)
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Auto-encoder without its head: [B,6 or 9,S,S] -> [B,F,S,S]."""
+        skip1, skip2, skip3, skip4, deepest = run_with_taps(self.body, self.input_layer(pictures), self.taps)
+        x = self.up1(deepest, skip4)
+        x = self.up2(x, skip3)
+        x = self.up3(x, skip2)
+        x = self.up4(x, skip1)
+        return self.up5(x)
+
+    def forward(self, pictures: Tensor, pivot_planes: Tensor | None = None) -> Tensor:
+        features = self.features(pictures)
+        if self.version == 1:
+            return self.final_head(features)
+        if pivot_planes is None:
+            raise ModelError("Version 2 of the refinement needs the pivot's planes.")
+        return self.final_head_two(torch.cat([features, pivot_planes], dim=1)) + pivot_planes
+
+
+def _head(in_channels: int, out_channels: int) -> nn.Sequential:
+    last = nn.Conv2d(out_channels, out_channels, 1)
+    # Training starts near the pivot's planes.
+    nn.init.normal_(last.weight, std=0.1 * out_channels**-0.5)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1),
+        nn.PReLU(out_channels),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        nn.PReLU(out_channels),
+        last,
+    )
