@@ -1,0 +1,68 @@
+"""Train a model: python -m tpn_engine.training --data HEADS --run RUN [--minutes M]."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from tpn_engine.checkpoints import save_model
+from tpn_engine.errors import HeadCaptureError, OptionError
+from tpn_engine.nets.presets import synthetic_heads
+from tpn_engine.nets.triplanenet import TriPlaneNet
+from tpn_engine.training.config import TrainingConfig
+from tpn_engine.training.stages import initialise
+from tpn_engine.training.trainer import describe, train_stage
+
+CONFIG = Path(__file__).parent / "configs" / "synthetic-heads.json"
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tpn_engine.training", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of head_*.npz files")
+    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and the log; goes on if used before")
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--minutes", type=float, help="stop each phase after this long; a later run goes on")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--export", type=Path, help="write the averaged weights as a model file when done")
+    return parser.parse_args(arguments)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Run the phases in order and export the averaged weights."""
+    config = TrainingConfig.load(options.config)
+    preset = synthetic_heads()
+    if config.preset != preset.name:
+        raise OptionError(f"The configuration names the preset {config.preset!r}; only {preset.name!r} can be trained.")
+    torch.manual_seed(config.seed)
+    device = torch.device(options.device)
+    network = TriPlaneNet(preset)
+    initialise(network)
+    network.to(device)
+    options.run.mkdir(parents=True, exist_ok=True)
+    heads = 0
+    for name in config.stages:
+        for entry in train_stage(network, name, preset, config, options.data, options.run, device, options.minutes):
+            heads = int(entry["heads"])
+            print(json.dumps(entry), flush=True)
+    if options.export:
+        origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(describe(config))}"
+        save_model(network.cpu(), preset.name, options.export, licence="CC0-1.0", origin=origin)
+
+
+def main() -> int:
+    """Entry point; 1 with one line when something is wrong."""
+    try:
+        train(parse())
+    except HeadCaptureError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""What a training run is made of, read from a JSON file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from tpn_engine.errors import OptionError
+
+StageName = Literal["pivot", "refinement"]
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One phase of training.
+
+    `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with
+    known sides of the surface. The learning rates rise linearly over `warmup` steps and fall to
+    zero with a cosine at `steps`. `ema` is the decay of the averaged weights that are shipped.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    generator_learning_rate: float
+    warmup: int
+    color_points: int
+    occupancy_points: int
+    source_share: float
+    color_weight: float
+    occupancy_weight: float
+    ema: float
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A preset's name, the seed, and the phases in order. Every `held_out_every`-th head is never trained on."""
+
+    preset: str
+    seed: int
+    held_out_every: int
+    stages: dict[StageName, StageConfig]
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingConfig:
+        """Read a configuration; raises OptionError naming what is wrong."""
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            stages = {name: StageConfig(**raw["stages"][name]) for name in get_args(StageName)}
+            return cls(raw["preset"], raw["seed"], raw["held_out_every"], stages)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OptionError(f"{path} is not a training configuration: {error}") from error

@@ -1,0 +1,53 @@
+"""What a radiance field is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from tpn_engine.nets.field import sample_planes
+from tpn_engine.nets.generator import Generator
+from tpn_engine.training.config import StageConfig
+from tpn_engine.training.data import Batch
+
+DENSITY_PER_LOGIT = 10.0  # how many units of density one unit of occupancy logit is worth
+
+
+@dataclass
+class FieldLoss:
+    """The weighted sum to minimise, and the parts a log shows: mean colour error, wrong sides of the surface."""
+
+    total: torch.Tensor
+    color: torch.Tensor
+    occupancy: torch.Tensor
+    wrong: torch.Tensor
+
+
+def field_loss(
+    generator: Generator, planes: torch.Tensor, batch: Batch, iso_level: float, config: StageConfig
+) -> FieldLoss:
+    """Compare the field of `planes` [B,3,C,H,W] with the truth at the batch's points.
+
+    Occupancy is read off the density as a logistic curve through the iso-level, so that the
+    level set is where the network is undecided; colours by mean absolute error.
+    """
+    preset = generator.preset
+
+    def sample(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return generator.decoder(sample_planes(planes, points, preset.plane_axes, preset.box_warp))
+
+    density, _ = sample(batch.occupancy_at)
+    logit = (density[..., 0] - iso_level) / DENSITY_PER_LOGIT
+    entropy = functional.binary_cross_entropy_with_logits(logit, batch.occupied, reduction="none")
+    known = batch.known.sum().clamp(min=1)
+    occupancy = (entropy * batch.known).sum() / known
+    wrong = (((logit > 0) != (batch.occupied > 0.5)) * batch.known).sum() / known
+
+    _, features = sample(batch.color_at)
+    error = (features[..., :3] - batch.color).abs().mean(-1)
+    color = (error * batch.color_weight).sum() / batch.color_weight.sum().clamp(min=1)
+
+    total = config.color_weight * color + config.occupancy_weight * occupancy
+    return FieldLoss(total, color.detach(), occupancy.detach(), wrong.detach())

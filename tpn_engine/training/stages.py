@@ -1,0 +1,50 @@
+"""The two phases: generator with pivot encoder, then the refinement with both frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tpn_engine.nets.triplanenet import TriPlaneNet
+from tpn_engine.training.config import StageConfig, StageName
+from tpn_engine.training.data import Batch
+from tpn_engine.training.losses import FieldLoss, field_loss
+
+Loss = Callable[[Batch], FieldLoss]
+
+
+def initialise(network: TriPlaneNet) -> None:
+    """Give a fresh decoder a density scale that the occupancy loss can move from the first step."""
+    output = network.decoder.decoder.net[2]
+    with torch.no_grad():
+        output.weight[0] *= 10.0
+        output.bias[0] = 0.0
+
+
+def trained_modules(network: TriPlaneNet, stage: StageName) -> list[tuple[nn.Module, Callable[[StageConfig], float]]]:
+    """The modules a stage changes, each with its learning rate."""
+    if stage == "pivot":
+        return [
+            (network.psp_encoder, lambda config: config.learning_rate),
+            (network.decoder.backbone.synthesis, lambda config: config.generator_learning_rate),
+            (network.decoder.decoder, lambda config: config.generator_learning_rate),
+        ]
+    return [(network.triplanenet_encoder, lambda config: config.learning_rate)]
+
+
+def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config: StageConfig) -> Loss:
+    """The function that maps a batch to its loss in this stage."""
+
+    def pivot(batch: Batch) -> FieldLoss:
+        planes = network.pivot(batch.photo).planes
+        return field_loss(network.decoder, planes, batch, iso_level, config)
+
+    def refinement(batch: Batch) -> FieldLoss:
+        with torch.no_grad():
+            start = network.pivot(batch.photo)
+        planes = network.refine(start, batch.photo, batch.label)
+        return field_loss(network.decoder, planes, batch, iso_level, config)
+
+    return pivot if stage == "pivot" else refinement

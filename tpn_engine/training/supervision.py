@@ -1,0 +1,130 @@
+"""Points in space whose colour or side of the surface is known from exact depth pictures.
+
+Supervising the field at points instead of through volume rendering costs a fraction of it and
+gives gradients on both sides of the surface at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tpn_engine.camera import Camera
+
+FREE_MARGIN = 0.004  # EG3D units a point must lie before the seen surface to count as empty
+EDGE_STEP = 0.03  # depth difference to a neighbour that marks a silhouette pixel, whose depth is a mixture
+NEAR_SPREAD = 0.025  # standard deviation of the points scattered around the surface
+NEAR_SHARE = 0.7
+FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
+FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
+
+
+@dataclass(frozen=True)
+class PixelView:
+    """One exact picture of S x S pixels: `rgb` uint8 [S,S,3], `alpha` float32 in [0,1], `depth` float32."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray
+    depth: np.ndarray
+    camera: Camera
+
+    def on_black(self) -> np.ndarray:
+        """The picture [S,S,3] in [0,1] over black."""
+        return self.rgb / np.float32(255) * self.alpha[..., None]
+
+    @cached_property
+    def inner(self) -> np.ndarray:
+        """Flat indices of pixels whose depth belongs to one surface: covered and far from depth edges."""
+        inner = self.alpha > 0.99
+        down = np.abs(np.diff(self.depth, axis=0)) > EDGE_STEP
+        across = np.abs(np.diff(self.depth, axis=1)) > EDGE_STEP
+        inner[:-1] &= ~down
+        inner[1:] &= ~down
+        inner[:, :-1] &= ~across
+        inner[:, 1:] &= ~across
+        return np.flatnonzero(inner)
+
+    def pick(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of `count` random inner pixels; none where the view shows nothing."""
+        if not len(self.inner):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.divmod(rng.choice(self.inner, count), self.alpha.shape[1])
+
+
+def unproject(camera: Camera, rows: np.ndarray, columns: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
+    """World points [N,3] of pixel centres at the given depths along the camera's z."""
+    inverse = np.linalg.inv(camera.intrinsics.astype(np.float64))
+    image = np.stack([(columns + 0.5) / size, (rows + 0.5) / size, np.ones_like(depth)], axis=1)
+    return (image @ inverse.T) * depth[:, None] @ camera.pose[:3, :3].T.astype(np.float64) + camera.position
+
+
+def color_points(
+    views: Sequence[PixelView], source: int, source_share: float, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points [count,3] on and just behind the surface, their colours [count,3] and weights [count].
+
+    A share of them comes from the source view, the rest from the others. The face weighs more.
+    """
+    shares = np.full(len(views), (1 - source_share) / max(len(views) - 1, 1))
+    shares[source] = source_share
+    points, colors = [], []
+    for view, wanted in zip(views, rng.multinomial(count, shares / shares.sum()), strict=True):
+        rows, columns = view.pick(wanted, rng)
+        reach = rng.normal(0, FRONT_REACH, len(rows))
+        behind = rng.random(len(rows)) < 0.5
+        reach[behind] = rng.exponential(BACK_REACH, behind.sum())
+        points.append(unproject(view.camera, rows, columns, view.depth[rows, columns] + reach, len(view.alpha)))
+        colors.append(view.rgb[rows, columns] / np.float32(255))
+    at, color = np.concatenate(points), np.concatenate(colors)
+    missing = count - len(at)
+    near_face = np.linalg.norm(at - FACE_CENTRE, axis=1) < FACE_RADIUS
+    weight = np.where(near_face, FACE_WEIGHT, 1.0)
+    pad = ((0, missing), (0, 0))
+    return np.pad(at, pad), np.pad(color, pad), np.pad(weight, (0, missing))
+
+
+def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, np.ndarray]:
+    """Which points [N,3] are inside the head, and of which that is known, both bool [N].
+
+    A point is empty if any view sees through it, or if it is in no view at all: what no picture
+    shows must not grow sheets. It is inside if at least two views have the surface before it and
+    none sees through it (space carving).
+    """
+    empty = np.zeros(len(points), bool)
+    framed = np.zeros(len(points), bool)
+    hidden = np.zeros(len(points), np.int32)
+    for view in views:
+        size = len(view.alpha)
+        image = view.camera.project(points)
+        column = np.floor(image[:, 0] * size).astype(np.int64)
+        row = np.floor(image[:, 1] * size).astype(np.int64)
+        seen = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        framed |= seen
+        row, column = row.clip(0, size - 1), column.clip(0, size - 1)
+        coverage, surface = view.alpha[row, column], view.depth[row, column]
+        empty |= seen & ((coverage < 0.01) | ((coverage > 0.99) & (image[:, 2] < surface - FREE_MARGIN)))
+        hidden += seen & (coverage > 0.99) & (image[:, 2] > surface)
+    empty |= ~framed
+    inside = ~empty & (hidden >= 2)
+    return inside, empty | inside
+
+
+def occupancy_points(
+    views: Sequence[PixelView], count: int, rng: np.random.Generator, half_box: float = 0.5
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points [count,3] around the surface and all over the box, with `inside` and `known` [count]."""
+    points = []
+    for view, wanted in zip(
+        views, rng.multinomial(int(count * NEAR_SHARE), [1 / len(views)] * len(views)), strict=True
+    ):
+        rows, columns = view.pick(wanted, rng)
+        points.append(unproject(view.camera, rows, columns, view.depth[rows, columns], len(view.alpha)))
+    near = np.concatenate(points)
+    near = near + rng.normal(0, NEAR_SPREAD, near.shape) * rng.random((len(near), 1))
+    anywhere = rng.uniform(-half_box, half_box, (count - len(near), 3))
+    at = np.concatenate([near, anywhere])
+    inside, known = carve(at, views)
+    return at, inside, known & (np.abs(at) < half_box).all(1)
