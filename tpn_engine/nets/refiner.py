@@ -1,4 +1,4 @@
-"""TriPlaneNet's refinement auto-encoder: from what the pivot got wrong in the picture to tri-plane offsets."""
+"""Refinement auto-encoder of TriPlaneNet: from what the pivot got wrong to tri-plane offsets."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Refiner(nn.Module):
             return self.final_head(features)
         if pivot_planes is None:
             raise ModelError("Version 2 of the refinement needs the pivot's planes.")
-        return self.final_head_two(torch.cat([features, pivot_planes], dim=1)) + pivot_planes
+        return self.final_head_two(torch.cat([pivot_planes, features], dim=1)) + pivot_planes
 
 
 def _head(in_channels: int, out_channels: int) -> nn.Sequential:
