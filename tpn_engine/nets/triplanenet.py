@@ -1,0 +1,97 @@
+"""TriPlaneNet: a portrait and its camera label to tri-planes, in two phases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from tpn_engine.camera import Camera
+from tpn_engine.errors import ModelError
+from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.presets import Preset
+from tpn_engine.nets.psp_encoder import PspEncoder
+from tpn_engine.nets.refiner import Refiner
+
+_MIRROR_SIGNS = Camera(np.ones((4, 4), np.float32), np.ones((3, 3), np.float32)).mirrored().label
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """First phase's result: latent codes [B,num_ws,w_dim] and the planes [B,3,C,H,W] they generate."""
+
+    codes: Tensor
+    planes: Tensor
+
+
+class TriPlaneNet(nn.Module):
+    """3D GAN inversion by pivot and refinement (Bhattarai et al. 2023), versions 1 and 2.
+
+    Photos are [B,3,H,W] in [-1,1], at least as large as the preset's resolutions, and resized inside as
+    in training: bilinear without antialias. Labels are camera labels [B,25]. State-dict keys as in the
+    authors' checkpoints; `latent_avg` [w_dim], the generator's average code, is kept beside them and
+    set by whoever loads the weights.
+    """
+
+    latent_avg: Tensor
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        generator = preset.generator
+        self.preset = preset
+        decoder = Generator(generator)
+        self.psp_encoder = PspEncoder(preset.psp, decoder.num_ws, generator.w_dim)
+        self.triplanenet_encoder = Refiner(
+            preset.refiner, 3 * generator.plane_channels, generator.plane_resolution
+        )
+        self.decoder = decoder
+        self.register_buffer("latent_avg", torch.zeros(generator.w_dim), persistent=False)
+
+    def pivot(self, photo: Tensor) -> Pivot:
+        """First phase: codes by the pSp encoder, planes by the generator."""
+        codes = self.psp_encoder(resized(photo, self.preset.psp.resolution)) + self.latent_avg
+        return Pivot(codes, self.decoder.planes(codes))
+
+    def refine(self, pivot: Pivot, photo: Tensor, label: Tensor, *, cascade: bool = False) -> Tensor:
+        """Second phase: the refined planes [B,3,C,H,W]; the pivot is left as it is.
+
+        `cascade` is version 1's cascaded test-time refinement: a second pass that sees what the first
+        left wrong. Raises ModelError where the version has none.
+        """
+        photo = resized(photo, self.preset.refiner.resolution)
+        if self.preset.refiner.version == 1:
+            planes = pivot.planes + self._offsets(pivot.codes, pivot.planes, photo, label)
+            return planes + self._offsets(pivot.codes, planes, photo, label) if cascade else planes
+        if cascade:
+            raise ModelError("Cascaded refinement belongs to version 1: leave it off for this model.")
+        view = self._view(pivot.codes, pivot.planes, label)
+        mirror_view = self._view(pivot.codes, pivot.planes, mirrored_label(label))
+        pictures = torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1)
+        return self.triplanenet_encoder(pictures, pivot.planes.flatten(1, 2)).view_as(pivot.planes)
+
+    def _offsets(self, codes: Tensor, planes: Tensor, photo: Tensor, label: Tensor) -> Tensor:
+        view = self._view(codes, planes, label)
+        return self.triplanenet_encoder(torch.cat([view, photo - view], dim=1)).view_as(planes)
+
+    def _view(self, codes: Tensor, planes: Tensor, label: Tensor) -> Tensor:
+        """A rendering at the refinement's resolution: the final image averaged, or the raw one enlarged."""
+        image = self.decoder.render(planes, codes, label).image
+        size = self.preset.refiner.resolution
+        if self.preset.generator.super_resolution is None:
+            return resized(image, size)
+        return adaptive_avg_pool2d(image, size)
+
+
+def resized(photo: Tensor, size: int) -> Tensor:
+    """[B,3,H,W] -> [B,3,size,size], bilinear without antialias as the authors resize photos."""
+    if photo.shape[-2:] == (size, size):
+        return photo
+    return interpolate(photo, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def mirrored_label(label: Tensor) -> Tensor:
+    """Labels [B,25] of the cameras that see the mirrored world as the given ones see the world."""
+    return label * label.new_tensor(_MIRROR_SIGNS)
