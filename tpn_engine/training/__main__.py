@@ -24,7 +24,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tpn_engine.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of head_*.npz files")
-    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and the log; goes on if used before")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder for checkpoints and the log; goes on if used before"
+    )
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--minutes", type=float, help="stop each phase after this long; a later run goes on")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -52,7 +52,9 @@ class HeadViews:
     def view(self, index: int) -> PixelView:
         """One view with what supervision needs, as floats."""
         return PixelView(
-            self.rgb[index], self.alpha[index] / np.float32(255), self.depth[index].astype(np.float32),
+            self.rgb[index],
+            self.alpha[index] / np.float32(255),
+            self.depth[index].astype(np.float32),
             self.cameras[index],
         )
 
@@ -127,9 +129,7 @@ def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> di
     return {"photo": photo_tensor(photo)} | tensors
 
 
-def batches(
-    files: list[Path], config: StageConfig, seed: int, first_step: int, workers: int = 1
-) -> Iterator[Batch]:
+def batches(files: list[Path], config: StageConfig, seed: int, first_step: int, workers: int = 1) -> Iterator[Batch]:
     """Endless batches, prepared ahead in `workers` threads; batch k depends on seed and k alone."""
 
     def make(step: int) -> Batch:

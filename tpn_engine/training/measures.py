@@ -22,7 +22,11 @@ class ViewMeasures:
 
 
 def compare_views(
-    rgb: np.ndarray, alpha: np.ndarray, depth: np.ndarray, true_rgb: np.ndarray, true_alpha: np.ndarray,
+    rgb: np.ndarray,
+    alpha: np.ndarray,
+    depth: np.ndarray,
+    true_rgb: np.ndarray,
+    true_alpha: np.ndarray,
     true_depth: np.ndarray,
 ) -> ViewMeasures:
     """Compare pictures [S,S,3] on black in [0,1], coverages [S,S] in [0,1], and depths [S,S] along z."""

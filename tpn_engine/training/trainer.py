@@ -17,7 +17,7 @@ from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName, TrainingConfig
 from tpn_engine.training.data import batches, head_files
-from tpn_engine.training.stages import initialise, stage_loss, trained_modules
+from tpn_engine.training.stages import stage_loss, trained_modules
 
 LOG_EVERY = 20
 SAVE_EVERY = 200

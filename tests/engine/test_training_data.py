@@ -1,0 +1,153 @@
+"""Truth at points, from exact pictures of a coloured ball that is red on its left and blue on its right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tpn_engine.camera import Camera
+from tpn_engine.errors import FileError
+from tpn_engine.training.augment import ColorShift, degrade
+from tpn_engine.training.config import StageConfig
+from tpn_engine.training.data import HeadViews, batches, head_files
+from tpn_engine.training.measures import compare_views
+from tpn_engine.training.supervision import carve, color_points, occupancy_points, unproject
+
+SIZE, RADIUS, CENTRE = 64, 0.25, np.array([0.05, 0.02, 0.0])
+YAWS = (0.0, 40.0, -35.0, 95.0, -100.0, 180.0)
+LEFT, RIGHT = np.array([200, 30, 30], np.uint8), np.array([30, 30, 200], np.uint8)
+
+
+def ball_view(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour, coverage and depth of the ball, by intersecting each pixel's ray with it."""
+    rows, columns = np.divmod(np.arange(SIZE * SIZE), SIZE)
+    direction = unproject(camera, rows, columns, np.ones(SIZE * SIZE), SIZE) - camera.position
+    offset = camera.position - CENTRE
+    a = (direction**2).sum(1)
+    b = direction @ offset
+    root = b**2 - a * (offset @ offset - RADIUS**2)
+    hit = root > 0
+    depth = np.where(hit, (-b - np.sqrt(np.maximum(root, 0))) / a, 0)
+    point = camera.position + direction * depth[:, None]
+    rgb = np.where((point[:, :1] > CENTRE[0]), LEFT, RIGHT) * hit[:, None]
+    shape = (SIZE, SIZE)
+    return (
+        rgb.reshape(*shape, 3).astype(np.uint8),
+        (hit * 255).reshape(shape).astype(np.uint8),
+        depth.reshape(shape),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("heads")
+    cameras = [Camera.orbit(yaw, 5.0, look_at=(0.0, 0.0, 0.0)) for yaw in YAWS]
+    rgb, alpha, depth = (np.stack(part) for part in zip(*map(ball_view, cameras), strict=True))
+    labels = np.stack([camera.label for camera in cameras])
+    for seed in range(10):
+        np.savez(
+            folder / f"head_{seed:06d}.npz",
+            rgb=rgb,
+            alpha=alpha,
+            depth=depth.astype(np.float16),
+            label=labels,
+        )
+    return folder
+
+
+@pytest.fixture
+def head(folder: Path) -> HeadViews:
+    return HeadViews.load(folder / "head_000000.npz")
+
+
+def stage_config(**changes) -> StageConfig:
+    values = {
+        "steps": 10, "batch": 2, "learning_rate": 1e-3, "generator_learning_rate": 1e-3, "warmup": 2,
+        "color_points": 300, "occupancy_points": 500, "source_share": 0.5, "color_weight": 1.0,
+        "occupancy_weight": 1.0, "ema": 0.9,
+    }  # fmt: skip
+    return StageConfig(**(values | changes))
+
+
+def test_color_points_lie_on_the_ball_and_have_its_colors(head: HeadViews) -> None:
+    views = [head.view(index) for index in range(len(YAWS))]
+    at, color, weight = color_points(views, 0, 0.5, 2000, np.random.default_rng(0))
+    distance = np.linalg.norm(at - CENTRE, axis=1)
+    assert np.median(np.abs(distance - RADIUS)) < 0.02
+    assert (distance < RADIUS + 0.05).all()
+    clear = np.abs(at[:, 0] - CENTRE[0]) > 0.04
+    expected = np.where(at[:, :1] > CENTRE[0], LEFT, RIGHT) / 255
+    # A side view's colour is carried along its ray, which may cross the middle.
+    assert (np.abs(color - expected).max(1) < 1e-6)[clear].mean() > 0.97
+    assert (weight > 0).all()
+
+
+def test_carving_knows_inside_from_outside(head: HeadViews) -> None:
+    views = [head.view(index) for index in range(len(YAWS))]
+    at, inside, known = occupancy_points(views, 4000, np.random.default_rng(1))
+    distance = np.linalg.norm(at - CENTRE, axis=1)
+    assert known.mean() > 0.7
+    assert inside[known & (distance < RADIUS - 0.02)].all()
+    # Six views around the equator leave a little of what lies above the ball and below it.
+    assert inside[known & (distance > RADIUS + 0.05)].mean() < 0.02
+    assert (np.abs(at[known]) <= 0.5).all()
+
+
+def test_points_in_no_picture_count_as_empty(head: HeadViews) -> None:
+    inside, known = carve(np.array([[0.0, 0.49, 30.0]]), [head.view(0)])
+    assert known[0]
+    assert not inside[0]
+
+
+def test_mirrored_head_is_the_head_in_a_mirror(head: HeadViews) -> None:
+    mirrored = head.mirrored()
+    views = [mirrored.view(index) for index in range(len(YAWS))]
+    at, color, _ = color_points(views, 0, 0.5, 1000, np.random.default_rng(0))
+    at[:, 0] *= -1
+    assert np.median(np.abs(np.linalg.norm(at - CENTRE, axis=1) - RADIUS)) < 0.02
+    clear = np.abs(at[:, 0] - CENTRE[0]) > 0.04
+    expected = np.where(at[:, :1] > CENTRE[0], LEFT, RIGHT) / 255
+    assert (np.abs(color - expected).max(1) < 1e-6)[clear].mean() > 0.97
+    positions = [np.stack([camera.position for camera in item.cameras]) for item in (head, mirrored)]
+    np.testing.assert_allclose(positions[1], positions[0] * [-1, 1, 1], atol=1e-6)
+
+
+def test_batches_depend_on_seed_and_step_alone(folder: Path) -> None:
+    files, held_out = head_files(folder, 5)
+    assert [path.stem for path in held_out] == ["head_000004", "head_000009"]
+    first = batches(files, stage_config(), 7, 0)
+    next(first)
+    again, resumed = next(first), next(batches(files, stage_config(), 7, 1))
+    for name, value in vars(again).items():
+        assert value.equal(getattr(resumed, name)), name
+
+
+def test_missing_heads_are_told(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"training\.heads"):
+        head_files(tmp_path, 5)
+
+
+def test_augmentation_keeps_black_background_black(head: HeadViews) -> None:
+    rng = np.random.default_rng(3)
+    view = head.view(0)
+    shifted = ColorShift.random(rng)(view.on_black())
+    assert shifted[view.alpha == 0].max() == 0
+    for _ in range(20):
+        assert degrade(shifted, view.alpha, rng).min() >= 0
+
+
+def test_measures_see_the_difference(head: HeadViews) -> None:
+    view = head.view(0)
+    truth = view.on_black(), view.alpha, view.depth
+    same = compare_views(*truth, *truth)
+    assert same.psnr > 90
+    assert same.iou == 1
+    assert same.depth == 0
+    moved = [np.roll(part, 4, axis=1) for part in truth]
+    worse = compare_views(*moved, *truth)
+    assert worse.psnr < 30
+    assert worse.iou < 0.95
+    assert worse.depth > 0
+    assert worse.ssim < same.ssim
