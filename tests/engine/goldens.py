@@ -223,9 +223,7 @@ class Golden:
         """
         entry = self.entries[key]
         label = f"{self.name}/{key}"
-        assert list(output.shape) == entry["shape"], (
-            f"{label}: shape {list(output.shape)}, not {entry['shape']}"
-        )
+        assert list(output.shape) == entry["shape"], f"{label}: shape {list(output.shape)}, not {entry['shape']}"
         if mask is None:
             self._check_statistics(label, entry, output)
         if entry["mode"] == "stats":

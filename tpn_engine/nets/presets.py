@@ -6,17 +6,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 PlaneAxes = Literal["xy_xz_zx", "xy_xz_yz"]
-SuperResolutionKind = Literal["8xdc", "4x", "2x"]
+SuperResolutionKind = Literal["8xdc", "8x", "4x", "2x"]
 
 
 @dataclass(frozen=True)
 class RenderingPreset:
-    """How rays are sampled: distances along the ray in EG3D units, samples per pass."""
+    """How rays are sampled: distances along the ray in EG3D units, samples per pass.
+
+    With `box_limits` each ray starts and ends where it meets the box instead. Samples of the first
+    pass are evenly spaced in depth or in its inverse. A ray that meets nothing is black or white.
+    """
 
     ray_start: float = 2.25
     ray_end: float = 3.3
     depth_samples: int = 48
     importance_samples: int = 48
+    box_limits: bool = False
+    spacing: Literal["depth", "disparity"] = "depth"
+    white_background: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+"""EG3D's decoder: what a point's plane features mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tpn_engine.nets.layers import FullyConnected
+
+
+class Decoder(nn.Module):
+    """Mean plane features to density and colour features (EG3D's OSG decoder, one hidden softplus layer)."""
+
+    net: nn.Sequential
+
+    def __init__(self, channels: int = 32, hidden: int = 64):
+        super().__init__()
+        self.net = nn.Sequential(FullyConnected(channels, hidden), nn.Softplus(), FullyConnected(hidden, 1 + channels))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., C] to density [..., 1] before activation and colour features [..., C].
+
+        Colour features lie in (-0.001, 1.001), the sigmoid widened as in mip-NeRF; the first three
+        are sRGB.
+        """
+        output = self.net(features)
+        return output[..., :1], torch.sigmoid(output[..., 1:]) * 1.002 - 0.001

@@ -1,0 +1,200 @@
+"""Two-pass volume rendering of tri-planes (EG3D; Max 1995 quadrature at interval midpoints)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tpn_engine.nets.decoder import Decoder
+from tpn_engine.nets.field import PlaneSampler
+from tpn_engine.nets.presets import PlaneAxes, RenderingPreset
+
+_CHUNK = 32768  # samples evaluated at once: bounds the memory and keeps the decoder's hidden layer in cache
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What N rays see: colour features [B, N, C] in [-1, 1] (first three are RGB), distance along the ray
+    [B, N, 1], and coverage [B, N, 1], the sum of the samples' weights. Where coverage is about zero the
+    distance means nothing."""
+
+    features: Tensor
+    depth: Tensor
+    weights: Tensor
+
+
+def rays(label: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """Rays through the pixel centres of R x R images, row by row, for camera labels [B, 25].
+
+    Returns origins and unit directions in the world, each [B, R*R, 3].
+    """
+    pose = label[:, :16].view(-1, 4, 4)
+    intrinsics = label[:, 16:].view(-1, 3, 3)
+    fx, fy, skew = (intrinsics[:, i, j, None] for i, j in ((0, 0), (1, 1), (0, 1)))
+    cx, cy = intrinsics[:, 0, 2, None], intrinsics[:, 1, 2, None]
+
+    centre = (torch.arange(resolution, dtype=label.dtype, device=label.device) + 0.5) / resolution
+    v, u = (axis.reshape(1, -1) for axis in torch.meshgrid(centre, centre, indexing="ij"))
+    y = (v - cy) / fy
+    x = (u - cx - skew * y) / fx
+    local = torch.stack([x, y, torch.ones_like(x)], dim=-1)
+    directions = F.normalize(local @ pose[:, :3, :3].transpose(1, 2), dim=-1)
+    return pose[:, None, :3, 3].expand_as(directions), directions
+
+
+def render_rays(
+    planes: Tensor,
+    decoder: Decoder,
+    axes: PlaneAxes,
+    box_warp: float,
+    origins: Tensor,
+    directions: Tensor,
+    rendering: RenderingPreset,
+    *,
+    generator: torch.Generator | None = None,
+) -> Rendering:
+    """Render rays (origins and unit directions, [B, N, 3]) through planes [B, 3, C, H, W].
+
+    Without a random generator the result is deterministic: depths in the middle of their strata and
+    evenly spaced quantiles. Rays are taken in chunks, so that memory stays bounded without gradients.
+    """
+    sampler = PlaneSampler(planes, axes, box_warp)
+    samples = rendering.depth_samples + rendering.importance_samples
+    chunk = max(1, _CHUNK // (samples * planes.shape[0]))
+    parts = [
+        _render_chunk(sampler, decoder, o, d, box_warp, rendering, generator)
+        for o, d in zip(origins.split(chunk, dim=1), directions.split(chunk, dim=1), strict=True)
+    ]
+    features, depth, weights, nearest, farthest = (list(column) for column in zip(*parts, strict=True))
+    # An uncovered ray's depth is 0/0: far, and like every depth inside the range that was sampled.
+    depth = torch.cat(depth, dim=1).nan_to_num(nan=float("inf"))
+    depth = depth.clamp(torch.stack(nearest).min(), torch.stack(farthest).max())
+    return Rendering(torch.cat(features, dim=1), depth, torch.cat(weights, dim=1))
+
+
+def _render_chunk(
+    sampler: PlaneSampler,
+    decoder: Decoder,
+    origins: Tensor,
+    directions: Tensor,
+    box_warp: float,
+    rendering: RenderingPreset,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    depths = stratified_depths(origins, directions, box_warp, rendering, generator)
+    densities, colors = _evaluate(sampler, decoder, origins, directions, depths)
+    if rendering.importance_samples:
+        weights = interval_weights(depths, densities)
+        fine = importance_depths(depths, weights, rendering.importance_samples, generator)
+        fine_densities, fine_colors = _evaluate(sampler, decoder, origins, directions, fine)
+        colors = torch.cat([colors, fine_colors], dim=2)
+        depths, order = torch.cat([depths, fine], dim=2).sort(dim=2)
+        densities = torch.cat([densities, fine_densities], dim=2).gather(2, order)
+    else:
+        order = None
+    weights = interval_weights(depths, densities)
+    # Each interval shows the mean colour of its ends, so a sample counts half of both its intervals.
+    # The weights go back to the order of evaluation: colours are 32 times as many.
+    shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    if order is not None:
+        shares = torch.zeros_like(shares).scatter(2, order, shares)
+    features = (shares[..., None, :] @ colors).squeeze(-2)
+    coverage = weights.sum(dim=2, keepdim=True)
+    middle = (depths[..., :-1] + depths[..., 1:]) / 2
+    depth = (weights * middle).sum(dim=2, keepdim=True) / coverage
+    if rendering.white_background:
+        features = features + 1 - coverage
+    return features * 2 - 1, depth, coverage, depths.detach().amin(), depths.detach().amax()
+
+
+def _evaluate(
+    sampler: PlaneSampler, decoder: Decoder, origins: Tensor, directions: Tensor, depths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Density [B, N, S] and colour features [B, N, S, C] at depths [B, N, S] along the rays."""
+    points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
+    density, color = decoder(sampler(points.flatten(1, 2)))
+    return density.view(depths.shape), color.view(*depths.shape, -1)
+
+
+def stratified_depths(
+    origins: Tensor,
+    directions: Tensor,
+    box_warp: float,
+    rendering: RenderingPreset,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """One depth in each of S equal strata of every ray, [B, N, S]."""
+    count = rendering.depth_samples
+    even = torch.linspace(0, 1, count, dtype=origins.dtype, device=origins.device)
+    jitter = _uniform((*origins.shape[:2], count), origins, generator) / (count - 1)
+    if rendering.box_limits:
+        start, end = box_limits(origins, directions, box_warp)
+    else:
+        start, end = (origins.new_tensor(limit) for limit in (rendering.ray_start, rendering.ray_end))
+    if rendering.spacing == "disparity":
+        where = even + jitter
+        return 1 / ((1 - where) / start + where / end)
+    return (start + even * (end - start)) + jitter * (end - start)
+
+
+def box_limits(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
+    """Distances [B, N, 1] at which rays enter and leave the box; rays that miss it get the range of all others."""
+    inverse = 1 / directions
+    first = (-box_warp / 2 - origins) * inverse
+    second = (box_warp / 2 - origins) * inverse
+    start = torch.minimum(first, second).amax(dim=-1, keepdim=True)
+    end = torch.maximum(first, second).amin(dim=-1, keepdim=True)
+    hit = start < end
+    nearest = torch.where(hit, start, torch.inf).amin()
+    farthest = torch.where(hit, end, -torch.inf).amax()
+    return torch.where(hit, start, nearest), torch.where(hit, end, farthest)
+
+
+def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform random numbers, or one half everywhere in the deterministic mode."""
+    if generator is None:
+        return like.new_full(shape, 0.5)
+    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def interval_weights(depths: Tensor, densities: Tensor) -> Tensor:
+    """How much each interval between neighbouring samples adds to its pixel: [B, N, S] to [B, N, S - 1]."""
+    density = F.softplus((densities[..., :-1] + densities[..., 1:]) / 2 - 1)
+    thickness = density * depths.diff(dim=-1)
+    alpha = 1 - torch.exp(-thickness)
+    transmittance = torch.exp(-F.pad(thickness[..., :-1], (1, 0)).cumsum(dim=-1))
+    return alpha * transmittance
+
+
+def importance_depths(depths: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """`count` more depths where the coarse weights (smoothed) are: [B, N, count], without gradients."""
+    with torch.no_grad():
+        flat = depths.flatten(0, 1)
+        smooth = F.max_pool1d(weights.flatten(0, 1)[:, None], 2, stride=1, padding=1)
+        smooth = F.avg_pool1d(smooth, 2, stride=1)[:, 0] + 0.01
+        middle = (flat[:, :-1] + flat[:, 1:]) / 2
+        fine = inverse_transform_depths(middle, smooth[:, 1:-1], count, generator)
+    return fine.view(*depths.shape[:2], count)
+
+
+def inverse_transform_depths(edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Samples [R, count] of the piecewise constant density with `weights` [R, M] between `edges` [R, >= M+1]."""
+    probabilities = weights + 1e-5
+    probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
+    cumulative = F.pad(probabilities.cumsum(dim=-1), (1, 0))
+    shape = (weights.shape[0], count)
+    if generator is None:
+        quantiles = torch.linspace(0, 1, count, dtype=weights.dtype, device=weights.device).expand(shape)
+    else:
+        quantiles = torch.rand(shape, generator=generator, dtype=weights.dtype, device=weights.device)
+    above = torch.searchsorted(cumulative, quantiles.contiguous(), right=True)
+    below = (above - 1).clamp_(min=0)
+    above = above.clamp_(max=weights.shape[1])
+    low, high = cumulative.gather(1, below), cumulative.gather(1, above)
+    width = high - low
+    fraction = (quantiles - low) / torch.where(width < 1e-5, torch.ones_like(width), width)
+    start, end = edges.gather(1, below), edges.gather(1, above)
+    return start + fraction * (end - start)
