@@ -43,6 +43,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(unfinished, path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise FileError(f"{path} could not be written ({reason}): check the folder and free space.") from error
+        raise FileError(f"{path} could not be written ({reason}): is the disk full?") from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,0 +1,151 @@
+"""What inversion returns, and everything that is made from it without inverting again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tpn_engine.camera import Camera
+from tpn_engine.capture_file import read_capture_file, write_capture_file
+from tpn_engine.errors import CaptureFileError, OptionError
+from tpn_engine.files import checked_output
+from tpn_engine.nets.decoder import Decoder
+from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.presets import RenderingPreset
+from tpn_engine.progress import SILENT, Progress
+from tpn_engine.surface import HeadMesh, MeshOptions, extract_mesh
+from tpn_engine.views import video
+from tpn_engine.views.cameras import around, orbit
+from tpn_engine.views.render import render_view
+
+_DECODER = "decoder."
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A head as a radiance field, with the camera and the crop it was made from.
+
+    `codes` are the pivot's W+ latent codes [num_ws, w_dim]; `crop` [512, 512, 3] and `matte` [512, 512]
+    are uint8; `camera` is the source camera; `provenance` is plain JSON: photo, model, method, versions,
+    warnings and seconds.
+    """
+
+    field: TriplaneField
+    codes: Tensor
+    camera: Camera
+    rendering: RenderingPreset
+    iso_level: float
+    crop: np.ndarray
+    matte: np.ndarray
+    provenance: dict[str, Any]
+
+    def to(self, device: torch.device | str) -> Capture:
+        """The same capture with its field on another device."""
+        own = replace(self.field, decoder=deepcopy(self.field.decoder))  # `to` moves a module itself
+        return replace(self, field=own.to(device))
+
+    def mesh(self, resolution: int = 256, *, progress: Progress = SILENT, **options: Any) -> HeadMesh:
+        """The head mesh from a lattice of `resolution`^3; `options` are those of `MeshOptions`."""
+        chosen = MeshOptions(**{"resolution": resolution, "level": self.iso_level, **options})
+        matte = self.matte.astype(np.float32) / 255
+        return extract_mesh(self.field, chosen, camera=self.camera, matte=matte, progress=progress)
+
+    def render(
+        self,
+        yaw: float | None = None,
+        pitch: float | None = None,
+        size: int = 512,
+        *,
+        progress: Progress = SILENT,
+    ) -> Image.Image:
+        """A picture over black: the source camera's, or from `yaw` and `pitch` degrees if one is given."""
+        camera = self.camera if yaw is None and pitch is None else around(yaw or 0.0, pitch or 0.0)
+        return render_view(self.field, camera, size, rendering=self.rendering, progress=progress).image()
+
+    def turntable(
+        self,
+        path: str | os.PathLike[str],
+        frames: int = 120,
+        size: int = 512,
+        *,
+        pitch: float = 0.0,
+        progress: Progress = SILENT,
+    ) -> None:
+        """Write an .mp4 that goes once around the head, its loop exact; `size` is even."""
+        checked_output(path, video.SUFFIXES)
+        if size % 2:
+            raise OptionError("A video's size must be even.")
+        if frames < 1:
+            raise OptionError("A turntable has at least one frame.")
+        video.write_video(path, self._turn(frames, size, pitch, progress))
+
+    def _turn(self, frames: int, size: int, pitch: float, progress: Progress) -> Iterator[np.ndarray]:
+        within = Progress(cancelled=progress.cancelled)
+        for frame in range(frames):
+            progress("turntable", frame / frames)
+            camera = orbit(frame, frames, pitch)
+            yield render_view(self.field, camera, size, rendering=self.rendering, progress=within).rgb
+        progress("turntable", 1.0)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one .capture file; raises OptionError (suffix) or FileError."""
+        tensors = {
+            "planes": _array(self.field.planes),
+            "codes": _array(self.codes),
+            "label": self.camera.label,
+            "crop": self.crop,
+            "matte": self.matte,
+        }
+        for key, value in self.field.decoder.state_dict().items():
+            tensors[_DECODER + key] = _array(value)
+        facts = {
+            "axes": self.field.axes,
+            "box_warp": self.field.box_warp,
+            "rendering": asdict(self.rendering),
+            "iso_level": self.iso_level,
+            "provenance": self.provenance,
+        }
+        write_capture_file(path, tensors, facts)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Capture:
+        """Read a .capture file, bit for bit what was saved; raises CaptureFileError."""
+        tensors, facts = read_capture_file(path)
+        try:
+            return _assemble(tensors, facts).to(device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CaptureFileError(f"{path} does not hold a whole head: make it again.") from error
+
+
+def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
+    planes = torch.from_numpy(tensors["planes"])
+    state = {
+        key.removeprefix(_DECODER): torch.from_numpy(value)
+        for key, value in tensors.items()
+        if key.startswith(_DECODER)
+    }
+    decoder = Decoder(channels=planes.shape[1], hidden=state["net.0.weight"].shape[0])
+    decoder.load_state_dict(state)
+    decoder.requires_grad_(False).eval()
+    return Capture(
+        field=TriplaneField(planes, decoder, facts["axes"], facts["box_warp"]),
+        codes=torch.from_numpy(tensors["codes"]),
+        camera=Camera.from_label(tensors["label"]),
+        rendering=RenderingPreset(**facts["rendering"]),
+        iso_level=facts["iso_level"],
+        crop=tensors["crop"],
+        matte=tensors["matte"],
+        provenance=facts["provenance"],
+    )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

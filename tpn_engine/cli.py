@@ -1,0 +1,323 @@
+"""The command line. Only what every command needs is imported here: torch takes seconds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tpn_engine.errors import HeadCaptureError, OptionError
+from tpn_engine.files import checked_output, replacing
+from tpn_engine.progress import SILENT, Progress
+from tpn_engine.version import __version__
+
+if TYPE_CHECKING:
+    from tpn_engine.capture import Capture
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".npz")
+CAPTURE_SUFFIX = ".capture"
+PICTURE_SUFFIXES = (".png", ".jpg")
+
+
+class _Commands(TyperGroup):
+    """Every failure is one line on standard error: exit code 2 for a bad option, 1 for the rest."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+                raise  # Typer's own ways to end
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            _complain(_sentence(error))
+            raise typer.Exit(2 if isinstance(error, OptionError) else 1) from error
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+models = typer.Typer(no_args_is_help=True, help="The models there are.")
+app.add_typer(models, name="models")
+
+PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo with a face.", show_default=False)]
+PhotosArgument = Annotated[
+    list[Path], typer.Argument(metavar="PHOTO...", help="Photos with a face.", show_default=False)
+]
+CaptureArgument = Annotated[Path, typer.Argument(metavar="X.capture", help="A capture.", show_default=False)]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
+ModelOption = Annotated[str, typer.Option(help="A model's name, or the path of its .safetensors.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+ResolutionOption = Annotated[int, typer.Option(min=16, max=1024, help="Lattice points along each edge.")]
+FaceOption = Annotated[int | None, typer.Option(min=0, help="Which face, 0 is the largest.", show_default=False)]
+LevelOption = Annotated[bool, typer.Option("--level", help="Turn a tilted head upright first.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+SizeOption = Annotated[int, typer.Option(min=16, max=4096, help="Pixels along each edge.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tpn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tpn(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One portrait photo in, a coloured 3D head out."""
+
+
+@app.command()
+def align(
+    photo: PhotoArgument,
+    output: OutputOption,
+    label: Annotated[
+        Path | None, typer.Option(help="Also write the camera label, as JSON.", show_default=False)
+    ] = None,
+    face: FaceOption = None,
+    level: LevelOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the aligned crop of a photo and its camera label."""
+    checked_output(output, PICTURE_SUFFIXES)
+    if label is not None:
+        checked_output(label, (".json",))
+    from PIL import Image
+
+    from tpn_engine.portrait import PortraitReader
+
+    with _shown(quiet) as progress:
+        portrait = PortraitReader().read(photo, face=face, level=level, progress=progress)
+    crop = Image.fromarray((portrait.crop * 255 + 0.5).astype("uint8"), "RGB")
+    if label is not None:  # in the form of EG3D's dataset.json
+        numbers = [float(number) for number in portrait.camera.label]
+        with replacing(label) as unfinished:
+            unfinished.write_text(json.dumps({"labels": [[output.name, numbers]]}) + "\n", encoding="utf-8")
+    with replacing(output) as unfinished:
+        crop.save(unfinished)
+    if not quiet:
+        _warn(photo, [warning.message for warning in portrait.warnings])
+        typer.echo(f"{output}: the aligned crop of {photo.name}")
+
+
+@app.command()
+def capture(
+    photos: PhotosArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help=f"One photo: a file ({' '.join(MESH_SUFFIXES)} {CAPTURE_SUFFIX}). Several: a folder.",
+            show_default=False,
+        ),
+    ],
+    kind: Annotated[str, typer.Option("--format", help="What to write into a folder: glb, capture, ...")] = "glb",
+    model: ModelOption = "synthetic-heads",
+    device: DeviceOption = "auto",
+    resolution: ResolutionOption = 256,
+    face: FaceOption = None,
+    level: LevelOption = False,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a 3D head of each photo."""
+    jobs = _plan(photos, output, "." + kind.lower().lstrip("."))
+    from tpn_engine.engine import Engine
+
+    _seed(seed)
+    engine = Engine.load(model, device)
+    failed = 0
+    for photo, target in jobs:
+        try:
+            with _shown(quiet) as progress:
+                made = engine.capture(
+                    photo, face=face, level=level, progress=progress.report, cancel=progress.cancelled
+                )
+                _write(made, target, resolution, progress)
+        except HeadCaptureError as error:
+            if len(jobs) == 1:
+                raise
+            _complain(f"{photo}: {_sentence(error)}")
+            failed += 1
+            continue
+        if not quiet:
+            _warn(photo, [warning["message"] for warning in made.provenance["warnings"]])
+            typer.echo(f"{target}: the head from {photo.name}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def mesh(
+    source: CaptureArgument,
+    output: OutputOption,
+    resolution: ResolutionOption = 256,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Write the head mesh of a capture."""
+    checked_output(output, MESH_SUFFIXES)
+    made = _open(source, device)
+    with _shown(quiet) as progress:
+        _write(made, output, resolution, progress)
+    if not quiet:
+        typer.echo(f"{output}: the head from {source.name}")
+
+
+@app.command()
+def render(
+    source: CaptureArgument,
+    output: OutputOption,
+    yaw: Annotated[float | None, typer.Option(help="Degrees toward the subject's left.", show_default=False)] = None,
+    pitch: Annotated[float | None, typer.Option(help="Degrees up.", show_default=False)] = None,
+    size: SizeOption = 512,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Write a picture of a capture: from the photo's own camera, or from the angles given."""
+    checked_output(output, PICTURE_SUFFIXES)
+    made = _open(source, device)
+    with _shown(quiet) as progress:
+        picture = made.render(yaw, pitch, size, progress=progress)
+    with replacing(output) as unfinished:
+        picture.save(unfinished)
+    if not quiet:
+        typer.echo(f"{output}: a view of {source.name}")
+
+
+@app.command()
+def turntable(
+    source: CaptureArgument,
+    output: OutputOption,
+    frames: Annotated[int, typer.Option(min=1, max=10000, help="Frames of one turn.")] = 120,
+    size: SizeOption = 512,
+    pitch: Annotated[float, typer.Option(help="Degrees up.")] = 0.0,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Write a video that goes once around a capture."""
+    checked_output(output, (".mp4",))
+    made = _open(source, device)
+    with _shown(quiet) as progress:
+        made.turntable(output, frames, size, pitch=pitch, progress=progress)
+    if not quiet:
+        typer.echo(f"{output}: {frames} frames around {source.name}")
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models, whether they are here and under which licence."""
+    from tpn_engine.checkpoints import catalog
+
+    for entry in catalog():
+        state = "present" if entry.present else "not here"
+        typer.echo(f"{entry.name:16} {state:9} {entry.summary}. Licence: {entry.licence}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say in sentences what is wrong, then what is there."""
+    from tpn_engine.doctor import examine
+
+    findings = examine()
+    for finding in sorted(findings, key=lambda finding: finding.fine):
+        typer.echo(finding.sentence if finding.fine else f"Problem: {finding.sentence}")
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script `tpn`."""
+    app()
+
+
+def _plan(photos: list[Path], output: Path, suffix: str) -> list[tuple[Path, Path]]:
+    """Which file each photo's head goes to; a folder is made if its parent is there."""
+    suffixes = (*MESH_SUFFIXES, CAPTURE_SUFFIX)
+    if len(photos) == 1 and not output.is_dir():
+        return [(photos[0], checked_output(output, suffixes))]
+    if output.suffix.lower() in suffixes and not output.is_dir():
+        raise OptionError(f"{len(photos)} photos need a folder, not {output.name}: give --format for their kind.")
+    if suffix not in suffixes:
+        raise OptionError(f"The format must be one of {', '.join(name[1:] for name in suffixes)}.")
+    try:
+        output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"The folder {output} can't be made ({error.strerror}): choose another one.") from error
+    jobs: list[tuple[Path, Path]] = []
+    taken: set[str] = set()
+    for photo in photos:
+        name, number = photo.stem, 2
+        while name.lower() in taken:
+            name, number = f"{photo.stem}-{number}", number + 1
+        taken.add(name.lower())
+        jobs.append((photo, checked_output(output / (name + suffix), suffixes)))
+    return jobs
+
+
+def _open(source: Path, device: str) -> Capture:
+    from tpn_engine.capture import Capture
+    from tpn_engine.devices import choose_device
+
+    return Capture.load(source, choose_device(device))
+
+
+def _write(made: Capture, target: Path, resolution: int, progress: Progress) -> None:
+    if target.suffix.lower() == CAPTURE_SUFFIX:
+        made.save(target)
+    else:
+        made.mesh(resolution, progress=progress).save(target)
+
+
+def _seed(seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def _shown(quiet: bool) -> Iterator[Progress]:
+    """A bar on a terminal, nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield SILENT
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+
+        def report(stage: str, fraction: float) -> None:
+            bar.update(task, description=stage, completed=fraction)
+
+        yield Progress(report)
+
+
+def _warn(photo: Path, messages: list[str]) -> None:
+    for message in messages:
+        typer.echo(f"Warning: {photo}: {message}", err=True)
+
+
+def _complain(sentence: str) -> None:
+    typer.echo(f"tpn: {sentence}", err=True)
+
+
+def _sentence(error: Exception) -> str:
+    """One line for any failure."""
+    text = " ".join(str(error).split())
+    if isinstance(error, HeadCaptureError):
+        return text
+    return f"Unexpected {type(error).__name__}: {text} Run `tpn --debug ...` to see where, and report it."

@@ -1,0 +1,1 @@
+"""Portraits to captures."""
