@@ -84,8 +84,8 @@ class _RowSampler:
             row, down = self._split(points[..., v_axis], self.height)
             corner = row * stride + column + starts[:, plane, None]
             indices += [corner, corner + 1, corner + stride, corner + stride + 1]
-            lower_right = right * down
-            weights += [1 - right - down + lower_right, right - lower_right, down - lower_right, lower_right]
+            left, up = 1 - right, 1 - down
+            weights += [left * up, right * up, left * down, right * down]
         index = torch.stack(indices, dim=-1).flatten(0, 1)
         weight = torch.stack(weights, dim=-1).flatten(0, 1)
         features = F.embedding_bag(index, self.table, per_sample_weights=weight, mode="sum")
@@ -94,9 +94,9 @@ class _RowSampler:
     @staticmethod
     def _split(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Coordinates in [-1, 1] to the index of the padded texel before them and the fraction beyond it."""
-        position = ((coordinate + 1) * (size / 2) + 0.5).clamp(0, size + 1)
-        index = position.detach().to(torch.int32).clamp_(max=size)
-        return index, position - index
+        position = ((coordinate + 1) * (size / 2) - 0.5).clamp(-1, size)
+        before = position.detach().floor().clamp_(max=size - 1)
+        return (before + 1).to(torch.int32), position - before
 
 
 def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box_warp: float) -> Tensor:

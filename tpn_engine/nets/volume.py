@@ -36,13 +36,16 @@ def rays(label: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
     fx, fy, skew = (intrinsics[:, i, j, None] for i, j in ((0, 0), (1, 1), (0, 1)))
     cx, cy = intrinsics[:, 0, 2, None], intrinsics[:, 1, 2, None]
 
-    centre = (torch.arange(resolution, dtype=label.dtype, device=label.device) + 0.5) / resolution
+    centre = torch.arange(resolution, dtype=label.dtype, device=label.device) * (1 / resolution) + 0.5 / resolution
     v, u = (axis.reshape(1, -1) for axis in torch.meshgrid(centre, centre, indexing="ij"))
+    x = (u - cx + cy * skew / fy - skew * v / fy) / fx
     y = (v - cy) / fy
-    x = (u - cx - skew * y) / fx
-    local = torch.stack([x, y, torch.ones_like(x)], dim=-1)
-    directions = F.normalize(local @ pose[:, :3, :3].transpose(1, 2), dim=-1)
-    return pose[:, None, :3, 3].expand_as(directions), directions
+    # Through a point one unit ahead in the world, not by rotating a direction: density can change by 1000
+    # per unit, so results are compared with the authors' only if positions round as theirs do.
+    ahead = torch.stack([x, y, torch.ones_like(x), torch.ones_like(x)], dim=1)
+    origins = pose[:, None, :3, 3]
+    directions = F.normalize((pose @ ahead)[:, :3].transpose(1, 2) - origins, dim=-1)
+    return origins.expand_as(directions), directions
 
 
 def render_rays(
@@ -128,16 +131,16 @@ def stratified_depths(
 ) -> Tensor:
     """One depth in each of S equal strata of every ray, [B, N, S]."""
     count = rendering.depth_samples
-    even = torch.linspace(0, 1, count, dtype=origins.dtype, device=origins.device)
-    jitter = _uniform((*origins.shape[:2], count), origins, generator) / (count - 1)
     if rendering.box_limits:
         start, end = box_limits(origins, directions, box_warp)
     else:
         start, end = (origins.new_tensor(limit) for limit in (rendering.ray_start, rendering.ray_end))
+    jitter = _uniform((*origins.shape[:2], count), origins, generator)
+    even = torch.arange(count, dtype=origins.dtype, device=origins.device) / (count - 1)
     if rendering.spacing == "disparity":
-        where = even + jitter
+        where = even + jitter / (count - 1)
         return 1 / ((1 - where) / start + where / end)
-    return (start + even * (end - start)) + jitter * (end - start)
+    return (start + even * (end - start)) + jitter * ((end - start) / (count - 1))
 
 
 def box_limits(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
