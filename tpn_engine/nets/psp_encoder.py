@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from tpn_engine.nets.decoder import FullyConnected
 from tpn_engine.nets.irse import residual_units, run_with_taps, stage_ends, stem
+from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.presets import PspPreset
 
 COARSE_CODES = 3
