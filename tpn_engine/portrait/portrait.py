@@ -1,0 +1,42 @@
+"""What is known about a photo once it has been read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tpn_engine.camera import Camera
+
+
+@dataclass(frozen=True)
+class PortraitWarning:
+    """Something the user should know about the photo; `code` is stable, `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo, aligned as EG3D's training pictures were.
+
+    `crop` [512, 512, 3] float32 sRGB in [0, 1]: the aligned crop. `camera`: the source camera, its
+    `label` holds the 25 numbers. `matte` [512, 512] float32 in [0, 1]: 1 on the person.
+    `landmarks` [468, 3] float32: MediaPipe's points in crop pixels, x and y continuous (the left
+    edge of the first pixel is 0), z in the same unit, relative, smaller nearer to the camera.
+    `score`: how sure the networks are that this is a face, [0, 1]. `faces`: how many there are.
+    `box`: the face (x0, y0, x1, y1) in pixels of the photo turned upright. `name` and `sha256`:
+    of the photo's file; for a photo that came without one, "portrait" and the hash of its bytes.
+    """
+
+    crop: np.ndarray
+    camera: Camera
+    matte: np.ndarray
+    landmarks: np.ndarray
+    score: float
+    faces: int
+    box: tuple[float, float, float, float]
+    name: str
+    sha256: str
+    warnings: tuple[PortraitWarning, ...] = ()
