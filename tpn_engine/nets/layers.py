@@ -120,3 +120,10 @@ def _conv2d(x: Tensor, weight: Tensor, kernel: Tensor | None) -> Tensor:
     if kernel is None:
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     return upsampling_conv2d(x, weight, kernel)
+
+
+def resize2d(x: Tensor, size: int) -> Tensor:
+    """Resize [B, C, R, R] to [B, C, size, size], bilinear with antialias."""
+    if x.shape[-1] == size:
+        return x
+    return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)

@@ -64,6 +64,24 @@ class GeneratorPreset:
 
 
 @dataclass(frozen=True)
+class DiscriminatorPreset:
+    """StyleGAN2 residual discriminator; channels are min(channel_base / resolution, channel_max).
+
+    With labels it is conditioned by projection through a mapping network. `group_size` is the
+    minibatch deviation's (None: the whole batch).
+    """
+
+    resolution: int = 512
+    image_channels: int = 3
+    label_dim: int = 0
+    mapping_layers: int = 8
+    channel_base: int = 32768
+    channel_max: int = 512
+    conv_clamp: float = 256.0
+    group_size: int | None = None
+
+
+@dataclass(frozen=True)
 class BodyPreset:
     """IR-SE ResNet body: channels of the stem and of the four stages, units in each stage."""
 

@@ -99,18 +99,8 @@ def _render_chunk(
     else:
         order = None
     weights = interval_weights(depths, densities)
-    # Each interval shows the mean colour of its ends, so a sample counts half of both its intervals.
-    # The weights go back to the order of evaluation: colours are 32 times as many.
-    shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    if order is not None:
-        shares = torch.zeros_like(shares).scatter(2, order, shares)
-    features = (shares[..., None, :] @ colors).squeeze(-2)
-    coverage = weights.sum(dim=2, keepdim=True)
-    middle = (depths[..., :-1] + depths[..., 1:]) / 2
-    depth = (weights * middle).sum(dim=2, keepdim=True) / coverage
-    if rendering.white_background:
-        features = features + 1 - coverage
-    return features * 2 - 1, depth, coverage, depths.detach().amin(), depths.detach().amax()
+    features, depth, coverage = composite(depths, weights, colors, order, white_background=rendering.white_background)
+    return features, depth, coverage, depths.detach().amin(), depths.detach().amax()
 
 
 def _evaluate(
@@ -170,6 +160,32 @@ def interval_weights(depths: Tensor, densities: Tensor) -> Tensor:
     alpha = 1 - torch.exp(-thickness)
     transmittance = torch.exp(-F.pad(thickness[..., :-1], (1, 0)).cumsum(dim=-1))
     return alpha * transmittance
+
+
+def composite(
+    depths: Tensor,
+    weights: Tensor,
+    colors: Tensor,
+    order: Tensor | None = None,
+    *,
+    white_background: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sorted depths [B, N, S] and interval weights [B, N, S - 1] to features, mean depth and coverage of rays.
+
+    Colours [B, N, S, C] in [0, 1] may be unsorted: `order` [B, N, S] says where each sorted sample is among
+    them. Features [B, N, C] are in [-1, 1]; depth and coverage [B, N, 1]; an uncovered ray's depth is NaN.
+    """
+    # Each interval shows the mean colour of its ends, so a sample counts half of both its intervals.
+    shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    if order is not None:  # one share a sample moves, not its many colours
+        shares = torch.zeros_like(shares).scatter(2, order, shares)
+    features = (shares[..., None, :] @ colors).squeeze(-2)
+    coverage = weights.sum(dim=2, keepdim=True)
+    middle = (depths[..., :-1] + depths[..., 1:]) / 2
+    depth = (weights * middle).sum(dim=2, keepdim=True) / coverage
+    if white_background:
+        features = features + 1 - coverage
+    return features * 2 - 1, depth, coverage
 
 
 def importance_depths(depths: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
