@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tpn_engine.errors import CaptureFileError
 from tpn_engine.files import checked_output, replacing
@@ -28,7 +28,8 @@ def write_capture_file(path: str | os.PathLike[str], tensors: dict[str, np.ndarr
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     text = json.dumps({"version": VERSION, **facts})
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished, metadata={_FACTS: text, _DIGEST: _digest(text, tensors)})
+        # save_file would make it readable by its owner only
+        unfinished.write_bytes(save(tensors, metadata={_FACTS: text, _DIGEST: _digest(text, tensors)}))
 
 
 def read_capture_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from PIL import Image
 
 from tpn_engine.capture import Capture
 from tpn_engine.checkpoints.catalog import DEFAULT_MODEL
@@ -18,9 +17,8 @@ from tpn_engine.devices import choose_device
 from tpn_engine.errors import DeviceError
 from tpn_engine.inversion.triplanenet import invert
 from tpn_engine.portrait import PortraitReader
+from tpn_engine.portrait.photo import PhotoSource
 from tpn_engine.progress import Progress
-
-Photo = str | os.PathLike[str] | bytes | Image.Image
 
 
 class Engine:
@@ -49,7 +47,7 @@ class Engine:
 
     def capture(
         self,
-        photo: Photo,
+        photo: PhotoSource,
         *,
         face: int | None = None,
         level: bool = False,

@@ -6,11 +6,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from tpn_engine.checkpoints.catalog import find_weights
 from tpn_engine.checkpoints.description import Description, description_path, read_description, to_json
@@ -48,7 +50,7 @@ def load_model(model: str | os.PathLike[str], device: torch.device | str = "cpu"
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} can't be read: get the model again.") from error
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    with torch.device("meta"):  # no time for random weights that are replaced at once
+    with _Unfilled():
         network = TriPlaneNet(description.preset)
     _check_fit(path, network.state_dict() | {LATENT_AVERAGE: network.latent_avg}, tensors)
     network.latent_avg = tensors.pop(LATENT_AVERAGE)
@@ -75,11 +77,26 @@ def save_model(
     tensors = {key: _half(value) for key, value in network.state_dict().items()}
     tensors[LATENT_AVERAGE] = _half(network.latent_avg)
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished)
+        unfinished.write_bytes(save(tensors))  # save_file would make it readable by its owner only
         description = Description(name, network.preset, file_sha256(unfinished), licence, origin)
     with replacing(description_path(path)) as unfinished:
         unfinished.write_text(to_json(description), encoding="utf-8")
     return description
+
+
+class _Unfilled(TorchFunctionMode):
+    """Modules built inside get no random weights: they are replaced at once, and take seconds to draw.
+
+    (The meta device would do the same, but its first use imports for longer than this saves.)
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def file_sha256(path: Path) -> str:
