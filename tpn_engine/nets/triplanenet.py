@@ -44,9 +44,7 @@ class TriPlaneNet(nn.Module):
         self.preset = preset
         decoder = Generator(generator)
         self.psp_encoder = PspEncoder(preset.psp, decoder.num_ws, generator.w_dim)
-        self.triplanenet_encoder = Refiner(
-            preset.refiner, 3 * generator.plane_channels, generator.plane_resolution
-        )
+        self.triplanenet_encoder = Refiner(preset.refiner, 3 * generator.plane_channels, generator.plane_resolution)
         self.decoder = decoder
         self.register_buffer("latent_avg", torch.zeros(generator.w_dim), persistent=False)
 
@@ -58,23 +56,27 @@ class TriPlaneNet(nn.Module):
     def refine(self, pivot: Pivot, photo: Tensor, label: Tensor, *, cascade: bool = False) -> Tensor:
         """Second phase: the refined planes [B,3,C,H,W]; the pivot is left as it is.
 
-        `cascade` is version 1's cascaded test-time refinement: a second pass that sees what the first
-        left wrong. Raises ModelError where the version has none.
+        `cascade` is version 1's cascaded test-time refinement: offsets anew, from what the first pass
+        left wrong; they take the place of the first ones. Raises ModelError where the version has none.
         """
         photo = resized(photo, self.preset.refiner.resolution)
-        if self.preset.refiner.version == 1:
-            planes = pivot.planes + self._offsets(pivot.codes, pivot.planes, photo, label)
-            return planes + self._offsets(pivot.codes, planes, photo, label) if cascade else planes
-        if cascade:
+        version = self.preset.refiner.version
+        if cascade and version != 1:
             raise ModelError("Cascaded refinement belongs to version 1: leave it off for this model.")
         view = self._view(pivot.codes, pivot.planes, label)
+        if version == 1:
+            refined = pivot.planes + self._offsets(view, photo)
+            if not cascade:
+                return refined
+            return pivot.planes + self._offsets(self._view(pivot.codes, refined, label), photo)
         mirror_view = self._view(pivot.codes, pivot.planes, mirrored_label(label))
         pictures = torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1)
-        return self.triplanenet_encoder(pictures, pivot.planes.flatten(1, 2)).view_as(pivot.planes)
+        refined = self.triplanenet_encoder(pictures, pivot.planes.flatten(1, 2))
+        return refined.unflatten(1, pivot.planes.shape[1:3])
 
-    def _offsets(self, codes: Tensor, planes: Tensor, photo: Tensor, label: Tensor) -> Tensor:
-        view = self._view(codes, planes, label)
-        return self.triplanenet_encoder(torch.cat([view, photo - view], dim=1)).view_as(planes)
+    def _offsets(self, view: Tensor, photo: Tensor) -> Tensor:
+        offsets = self.triplanenet_encoder(torch.cat([view, photo - view], dim=1))
+        return offsets.unflatten(1, (3, self.preset.generator.plane_channels))
 
     def _view(self, codes: Tensor, planes: Tensor, label: Tensor) -> Tensor:
         """A rendering at the refinement's resolution: the final image averaged, or the raw one enlarged."""
