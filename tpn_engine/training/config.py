@@ -18,7 +18,8 @@ class StageConfig:
 
     `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with
     known sides of the surface. The learning rates rise linearly over `warmup` steps and fall to
-    zero with a cosine at `steps`. `ema` is the decay of the averaged weights that are shipped.
+    zero with a cosine at `steps`. `ema` is the decay of the averaged weights that are shipped. With `mixed_precision`
+    the networks run in bfloat16 where torch's autocast allows it; field and losses stay float32.
     """
 
     steps: int
@@ -32,6 +33,7 @@ class StageConfig:
     color_weight: float
     occupancy_weight: float
     ema: float
+    mixed_precision: bool
 
 
 @dataclass(frozen=True)

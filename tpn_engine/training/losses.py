@@ -34,19 +34,18 @@ def field_loss(
     level set is where the network is undecided; colours by mean absolute error.
     """
     preset = generator.preset
+    points = torch.cat([batch.occupancy_at, batch.color_at], dim=1)
+    sampled = sample_planes(planes, points, preset.plane_axes, preset.box_warp)
+    density, features = generator.decoder(sampled)
+    count = batch.occupancy_at.shape[1]
 
-    def sample(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return generator.decoder(sample_planes(planes, points, preset.plane_axes, preset.box_warp))
-
-    density, _ = sample(batch.occupancy_at)
-    logit = (density[..., 0] - iso_level) / DENSITY_PER_LOGIT
+    logit = (density[:, :count, 0] - iso_level) / DENSITY_PER_LOGIT
     entropy = functional.binary_cross_entropy_with_logits(logit, batch.occupied, reduction="none")
     known = batch.known.sum().clamp(min=1)
     occupancy = (entropy * batch.known).sum() / known
     wrong = (((logit > 0) != (batch.occupied > 0.5)) * batch.known).sum() / known
 
-    _, features = sample(batch.color_at)
-    error = (features[..., :3] - batch.color).abs().mean(-1)
+    error = (features[:, count:, :3] - batch.color).abs().mean(-1)
     color = (error * batch.color_weight).sum() / batch.color_weight.sum().clamp(min=1)
 
     total = config.color_weight * color + config.occupancy_weight * occupancy

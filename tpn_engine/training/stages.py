@@ -37,14 +37,19 @@ def trained_modules(network: TriPlaneNet, stage: StageName) -> list[tuple[nn.Mod
 def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config: StageConfig) -> Loss:
     """The function that maps a batch to its loss in this stage."""
 
+    def mixed(batch: Batch) -> torch.autocast:
+        return torch.autocast(batch.photo.device.type, torch.bfloat16, enabled=config.mixed_precision)
+
     def pivot(batch: Batch) -> FieldLoss:
-        planes = network.pivot(batch.photo).planes
-        return field_loss(network.decoder, planes, batch, iso_level, config)
+        with mixed(batch):
+            planes = network.pivot(batch.photo).planes
+        return field_loss(network.decoder, planes.float(), batch, iso_level, config)
 
     def refinement(batch: Batch) -> FieldLoss:
-        with torch.no_grad():
-            start = network.pivot(batch.photo)
-        planes = network.refine(start, batch.photo, batch.label)
-        return field_loss(network.decoder, planes, batch, iso_level, config)
+        with mixed(batch):
+            with torch.no_grad():
+                start = network.pivot(batch.photo)
+            planes = network.refine(start, batch.photo, batch.label)
+        return field_loss(network.decoder, planes.float(), batch, iso_level, config)
 
     return pivot if stage == "pivot" else refinement
