@@ -19,17 +19,18 @@ from tpn_engine.files import checked_output, replacing
 
 SUFFIX = ".capture"
 VERSION = 1
-_FACTS, _DIGEST = "head_capture", "sha256"
+_FACTS, _DIGEST = "head_capture", "sha256"  # one entry only: the order of several is not kept
 
 
 def write_capture_file(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
     """Write tensors and JSON facts to a .capture; raises OptionError (suffix) or FileError."""
     path = checked_output(path, (SUFFIX,))
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    text = json.dumps({"version": VERSION, **facts})
+    facts = {"version": VERSION, **facts}
+    text = json.dumps({**facts, _DIGEST: _digest(facts, tensors)})
     with replacing(path) as unfinished:
         # save_file would make it readable by its owner only
-        unfinished.write_bytes(save(tensors, metadata={_FACTS: text, _DIGEST: _digest(text, tensors)}))
+        unfinished.write_bytes(save(tensors, metadata={_FACTS: text}))
 
 
 def read_capture_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -39,19 +40,16 @@ def read_capture_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarra
     """
     try:
         with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            if _FACTS not in metadata or _DIGEST not in metadata:
-                raise CaptureFileError(f"{path} is not a capture: give a file made by this program.")
-            text = metadata[_FACTS]
-            _check_version(path, json.loads(text))
+            facts = json.loads((file.metadata() or {}).get(_FACTS, "null"))
+            _check_version(path, facts)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CaptureFileError(f"There is no file {path}.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CaptureFileError(f"{path} is damaged or not a capture: make it again from the photo.") from error
-    if metadata[_DIGEST] != _digest(text, tensors):
+    if facts.pop(_DIGEST, None) != _digest(facts, tensors):
         raise CaptureFileError(f"{path} is damaged: make it again from the photo.")
-    return tensors, json.loads(text)
+    return tensors, facts
 
 
 def _check_version(path: str | os.PathLike[str], facts: Any) -> None:
@@ -62,8 +60,8 @@ def _check_version(path: str | os.PathLike[str], facts: Any) -> None:
         raise CaptureFileError(f"{path} was made by a newer version of this program: update it.")
 
 
-def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
+def _digest(facts: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype}{tensors[name].shape}".encode())
         digest.update(tensors[name].data)

@@ -163,6 +163,11 @@ def mesh(
     source: CaptureArgument,
     output: OutputOption,
     resolution: ResolutionOption = 256,
+    triangles: Annotated[
+        int | None, typer.Option(min=100, help="Reduce to at most so many triangles.", show_default=False)
+    ] = None,
+    smooth: Annotated[int, typer.Option(min=0, max=1000, help="Iterations of smoothing.")] = 0,
+    solid: Annotated[bool, typer.Option("--solid", help="Close every hole, for printing.")] = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
@@ -170,7 +175,8 @@ def mesh(
     checked_output(output, MESH_SUFFIXES)
     made = _open(source, device)
     with _shown(quiet) as progress:
-        _write(made, output, resolution, progress)
+        head = made.mesh(resolution, triangles=triangles, smooth=smooth, solid=solid, progress=progress)
+        head.save(output)
     if not quiet:
         typer.echo(f"{output}: the head from {source.name}")
 
