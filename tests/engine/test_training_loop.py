@@ -1,0 +1,91 @@
+"""Both phases learn a ball, go on where they stopped, and are measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ball_heads import write_heads
+from test_training_data import stage_config
+from tiny_model import tiny_network, tiny_preset
+
+from tpn_engine.checkpoints import load_model, save_model
+from tpn_engine.nets.triplanenet import TriPlaneNet
+from tpn_engine.training.config import StageConfig, StageName, TrainingConfig
+from tpn_engine.training.data import head_files
+from tpn_engine.training.evaluate import evaluate
+from tpn_engine.training.stages import initialise
+from tpn_engine.training.trainer import LOG_EVERY, train_stage
+
+
+def configuration(steps: int) -> TrainingConfig:
+    stage = stage_config(steps=steps, batch=2, learning_rate=2e-3, generator_learning_rate=4e-3, color_points=600)
+    stages: dict[StageName, StageConfig] = {"pivot": stage, "refinement": stage}
+    return TrainingConfig("tiny", 3, 4, stages)
+
+
+def run(network: TriPlaneNet, stage: StageName, steps: int, data: Path, folder: Path) -> list[dict]:
+    folder.mkdir(exist_ok=True)
+    cpu = torch.device("cpu")
+    return list(train_stage(network, stage, tiny_preset(), configuration(steps), data, folder, cpu, None))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_heads(tmp_path_factory.mktemp("heads"), 8)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TriPlaneNet, dict[str, list[dict]]]:
+    network = tiny_network()
+    initialise(network)
+    folder = tmp_path_factory.mktemp("run")
+    logs = {"pivot": run(network, "pivot", 120, data, folder)}
+    logs["refinement"] = run(network, "refinement", 60, data, folder)
+    return network, logs
+
+
+def test_each_phase_learns(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
+    _, logs = trained
+    pivot, refinement = logs["pivot"], logs["refinement"]
+    assert len(pivot) == 120 // LOG_EVERY
+    assert pivot[-1]["wrong"] < 0.5 * pivot[0]["wrong"]
+    assert pivot[-1]["color"] < 0.7 * pivot[0]["color"]
+    assert refinement[-1]["color"] < pivot[-1]["color"]
+
+
+def test_going_on_equals_never_having_stopped(data: Path, tmp_path: Path) -> None:
+    straight, stopped = tiny_network(), tiny_network()
+    run(straight, "pivot", 6, data, tmp_path / "straight")
+    config = configuration(6)
+    part = train_stage(
+        stopped, "pivot", tiny_preset(), config, data, _made(tmp_path / "stopped"), torch.device("cpu"), 0.0
+    )
+    list(part)
+    run(stopped, "pivot", 6, data, tmp_path / "stopped")
+    for (name, a), b in zip(straight.state_dict().items(), stopped.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_trained_model_is_measured_on_held_out_heads(
+    trained: tuple[TriPlaneNet, dict[str, list[dict]]], data: Path, tmp_path: Path
+) -> None:
+    network, _ = trained
+    path = tmp_path / "ball.safetensors"
+    save_model(network, "tiny", path, licence="CC0-1.0", origin="trained on a ball")
+    _, held_out = head_files(data, 4)
+    report = evaluate(load_model(path), held_out)
+    assert report.heads == 2
+    refined = report.measures["refined"]
+    assert refined["source"]["iou"] > 0.8
+    assert refined["behind"]["iou"] > 0.7
+    assert refined["source"]["psnr"] > 12
+    assert "| refined | source |" in report.markdown()
+    assert np.asarray(report.sheet).std() > 10
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
