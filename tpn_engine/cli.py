@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tpn_engine.errors import HeadCaptureError, OptionError
+from tpn_engine.errors import FileError, HeadCaptureError, OptionError
 from tpn_engine.files import checked_output, replacing
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.version import __version__
@@ -249,7 +249,7 @@ def main() -> None:
 
 
 def _plan(photos: list[Path], output: Path, suffix: str) -> list[tuple[Path, Path]]:
-    """Which file each photo's head goes to; a folder is made if its parent is there."""
+    """Which file each photo's head goes to; the folder itself is made for the first one."""
     suffixes = (*MESH_SUFFIXES, CAPTURE_SUFFIX)
     if len(photos) == 1 and not output.is_dir():
         return [(photos[0], checked_output(output, suffixes))]
@@ -257,10 +257,8 @@ def _plan(photos: list[Path], output: Path, suffix: str) -> list[tuple[Path, Pat
         raise OptionError(f"{len(photos)} photos need a folder, not {output.name}: give --format for their kind.")
     if suffix not in suffixes:
         raise OptionError(f"The format must be one of {', '.join(name[1:] for name in suffixes)}.")
-    try:
-        output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"The folder {output} can't be made ({error.strerror}): choose another one.") from error
+    if not output.parent.is_dir():
+        raise FileError(f"There is no folder {output.parent}: make it first or choose another one.")
     jobs: list[tuple[Path, Path]] = []
     taken: set[str] = set()
     for photo in photos:
@@ -268,7 +266,7 @@ def _plan(photos: list[Path], output: Path, suffix: str) -> list[tuple[Path, Pat
         while name.lower() in taken:
             name, number = f"{photo.stem}-{number}", number + 1
         taken.add(name.lower())
-        jobs.append((photo, checked_output(output / (name + suffix), suffixes)))
+        jobs.append((photo, output / (name + suffix)))
     return jobs
 
 
@@ -281,9 +279,11 @@ def _open(source: Path, device: str) -> Capture:
 
 def _write(made: Capture, target: Path, resolution: int, progress: Progress) -> None:
     if target.suffix.lower() == CAPTURE_SUFFIX:
-        made.save(target)
+        save = made.save
     else:
-        made.mesh(resolution, progress=progress).save(target)
+        save = made.mesh(resolution, progress=progress).save
+    target.parent.mkdir(exist_ok=True)
+    save(target)
 
 
 def _seed(seed: int) -> None:
