@@ -176,6 +176,12 @@ class Error:
     mean: float
 
 
+def relative_error(output: Tensor | np.ndarray, reference: Tensor | np.ndarray) -> float:
+    """||output - reference|| / ||reference||, in float64."""
+    out, ref = (np.asarray(x, np.float64) for x in (output, reference))
+    return float(np.linalg.norm(out - ref) / max(np.linalg.norm(ref), 1e-12))
+
+
 class Golden:
     """One file of reference tensors, for instance `Golden("tiny128")`."""
 

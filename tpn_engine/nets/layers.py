@@ -92,28 +92,28 @@ def modulated_conv2d(
     x: Tensor,
     weight: Tensor,
     styles: Tensor,
+    offset: Tensor,
     kernel: Tensor | None = None,
     *,
     demodulate: bool = True,
     gain: float = 1.0,
 ) -> Tensor:
-    """StyleGAN2's convolution whose input channels are scaled per sample.
+    """StyleGAN2's convolution whose input channels are scaled per sample, times `gain`, plus `offset`.
 
-    x [B, I, H, W], weight [O, I, k, k], styles [B, I]; with `kernel` (the resampling filter) the output
-    is twice as large. Demodulation scales each output channel to unit expected variance (Karras et al.
-    2020, section 2.2). The scales commute with the convolution: one sample carries them in its
-    weights, a batch in its activations, so the weights are shared and no grouped convolution is needed.
+    x [B, I, H, W], weight [O, I, k, k], styles [B, I], offset broadcastable to the result; with `kernel`
+    (the resampling filter) the output is twice as large. Demodulation scales each output channel to unit
+    expected variance (Karras et al. 2020, section 2.2). The scales commute with the convolution: one
+    sample carries them in its weights, a batch in its activations, so that a batch shares the weights.
     """
+    scale = torch.full_like(styles[:, :1], gain)
     if demodulate:
         energy = styles.square() @ weight.square().sum(dim=(2, 3)).t()
-        scale = (energy + 1e-8).rsqrt() * gain
-    else:
-        scale = styles.new_full((styles.shape[0], weight.shape[0]), gain)
+        scale = scale * (energy + 1e-8).rsqrt()
     if x.shape[0] == 1:
-        weight = weight * (scale[0, :, None] * styles[0])[..., None, None]
-        return _conv2d(x, weight, kernel)
+        weight = weight * (scale.t() * styles)[..., None, None]
+        return _conv2d(x, weight, kernel).add_(offset)
     y = _conv2d(x * styles[..., None, None], weight, kernel)
-    return y * scale[..., None, None]
+    return torch.addcmul(offset, y, scale[..., None, None])
 
 
 def _conv2d(x: Tensor, weight: Tensor, kernel: Tensor | None) -> Tensor:

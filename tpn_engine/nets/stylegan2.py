@@ -83,20 +83,20 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
         kernel = self.resample_filter if self.upsample else None
         # A leaky ReLU commutes with a positive gain, so sqrt(2) goes into what precedes it.
-        y = modulated_conv2d(x, self.weight, self.affine(w), kernel, gain=LEAKY_GAIN)
-        y = y + self._offset(y, noise)
+        offset = self._offset(x.shape[0], noise)
+        y = modulated_conv2d(x, self.weight, self.affine(w), offset, kernel, gain=LEAKY_GAIN)
         y = F.leaky_relu_(y, LEAKY_SLOPE)
         if self.clamp is None:
             return y
         return y.clamp(-self.clamp, self.clamp) if y.requires_grad else y.clamp_(-self.clamp, self.clamp)
 
-    def _offset(self, y: Tensor, noise: Noise) -> Tensor:
-        """Bias and noise, broadcastable to y."""
+    def _offset(self, batch: int, noise: Noise) -> Tensor:
+        """Bias and noise [1 or B, O, 1 or R, 1 or R]."""
         bias = self.bias[:, None, None]
         if noise == "none":
             return bias * LEAKY_GAIN
         if noise == "random":
-            values = torch.randn(y.shape[0], 1, *y.shape[2:], device=y.device, dtype=y.dtype)
+            values = torch.randn(batch, 1, *self.noise_const.shape, device=bias.device, dtype=bias.dtype)
         else:
             values = self.noise_const
         return (bias + values * self.noise_strength) * LEAKY_GAIN
@@ -114,8 +114,8 @@ class ToImage(nn.Module):
         self.gain = in_channels**-0.5
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        y = modulated_conv2d(x, self.weight, self.affine(w), demodulate=False, gain=self.gain)
-        y = y + self.bias[:, None, None]
+        offset = self.bias[:, None, None]
+        y = modulated_conv2d(x, self.weight, self.affine(w), offset, demodulate=False, gain=self.gain)
         return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
 
 

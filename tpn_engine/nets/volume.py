@@ -67,14 +67,15 @@ def render_rays(
     sampler = PlaneSampler(planes, axes, box_warp)
     samples = rendering.depth_samples + rendering.importance_samples
     chunk = max(1, _CHUNK // (samples * planes.shape[0]))
+    limits = ray_limits(origins, directions, box_warp, rendering)
+    pieces = zip(*(x.split(chunk, dim=1) for x in (origins, directions, *limits)), strict=True)
     parts = [
-        _render_chunk(sampler, decoder, o, d, box_warp, rendering, generator)
-        for o, d in zip(origins.split(chunk, dim=1), directions.split(chunk, dim=1), strict=True)
+        _render_chunk(sampler, decoder, origin, direction, start, end, rendering, generator)
+        for origin, direction, start, end in pieces
     ]
     features, depth, weights, nearest, farthest = (list(column) for column in zip(*parts, strict=True))
-    # An uncovered ray's depth is 0/0: far, and like every depth inside the range that was sampled.
-    depth = torch.cat(depth, dim=1).nan_to_num(nan=float("inf"))
-    depth = depth.clamp(torch.stack(nearest).min(), torch.stack(farthest).max())
+    # Every depth is inside the range that was sampled, an uncovered ray's at its far end.
+    depth = torch.cat(depth, dim=1).clamp(torch.stack(nearest).min(), torch.stack(farthest).max())
     return Rendering(torch.cat(features, dim=1), depth, torch.cat(weights, dim=1))
 
 
@@ -83,11 +84,12 @@ def _render_chunk(
     decoder: Decoder,
     origins: Tensor,
     directions: Tensor,
-    box_warp: float,
+    start: Tensor,
+    end: Tensor,
     rendering: RenderingPreset,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    depths = stratified_depths(origins, directions, box_warp, rendering, generator)
+    depths = stratified_depths(start, end, rendering, generator)
     densities, colors = _evaluate(sampler, decoder, origins, directions, depths)
     if rendering.importance_samples:
         weights = interval_weights(depths, densities)
@@ -112,38 +114,42 @@ def _evaluate(
     return density.view(depths.shape), color.view(*depths.shape, -1)
 
 
-def stratified_depths(
-    origins: Tensor,
-    directions: Tensor,
-    box_warp: float,
-    rendering: RenderingPreset,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """One depth in each of S equal strata of every ray, [B, N, S]."""
-    count = rendering.depth_samples
+def ray_limits(
+    origins: Tensor, directions: Tensor, box_warp: float, rendering: RenderingPreset
+) -> tuple[Tensor, Tensor]:
+    """Where sampling starts and ends on every ray, each [B, N, 1]."""
     if rendering.box_limits:
-        start, end = box_limits(origins, directions, box_warp)
-    else:
-        start, end = (origins.new_tensor(limit) for limit in (rendering.ray_start, rendering.ray_end))
-    jitter = _uniform((*origins.shape[:2], count), origins, generator)
-    even = torch.arange(count, dtype=origins.dtype, device=origins.device) / (count - 1)
-    if rendering.spacing == "disparity":
-        where = even + jitter / (count - 1)
-        return 1 / ((1 - where) / start + where / end)
-    return (start + even * (end - start)) + jitter * ((end - start) / (count - 1))
+        return box_limits(origins, directions, box_warp)
+    like = origins[..., :1]
+    return torch.full_like(like, rendering.ray_start), torch.full_like(like, rendering.ray_end)
 
 
 def box_limits(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
-    """Distances [B, N, 1] at which rays enter and leave the box; rays that miss it get the range of all others."""
+    """Distances [B, N, 1] at which rays enter and leave the box; missed rays get the entries' range."""
     inverse = 1 / directions
     first = (-box_warp / 2 - origins) * inverse
     second = (box_warp / 2 - origins) * inverse
     start = torch.minimum(first, second).amax(dim=-1, keepdim=True)
     end = torch.maximum(first, second).amin(dim=-1, keepdim=True)
     hit = start < end
-    nearest = torch.where(hit, start, torch.inf).amin()
-    farthest = torch.where(hit, end, -torch.inf).amax()
-    return torch.where(hit, start, nearest), torch.where(hit, end, farthest)
+    if not hit.any():  # nothing to see: any range outside the box will do
+        return torch.zeros_like(start), torch.ones_like(end)
+    # Planes reach beyond the box along their normals, so a ray that misses sees something all the same:
+    # it is sampled where the authors sample it, between the first and the last entry of the others.
+    return torch.where(hit, start, start[hit].min()), torch.where(hit, end, start[hit].max())
+
+
+def stratified_depths(
+    start: Tensor, end: Tensor, rendering: RenderingPreset, generator: torch.Generator | None
+) -> Tensor:
+    """One depth in each of S equal strata of rays with limits [B, N, 1]: [B, N, S]."""
+    count = rendering.depth_samples
+    even = torch.arange(count, dtype=start.dtype, device=start.device) / (count - 1)
+    jitter = _uniform((*start.shape[:2], count), start, generator)
+    if rendering.spacing == "disparity":
+        where = even + jitter / (count - 1)
+        return 1 / ((1 - where) / start + where / end)
+    return (start + even * (end - start)) + jitter * ((end - start) / (count - 1))
 
 
 def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -173,7 +179,7 @@ def composite(
     """Sorted depths [B, N, S] and interval weights [B, N, S - 1] to features, mean depth and coverage of rays.
 
     Colours [B, N, S, C] in [0, 1] may be unsorted: `order` [B, N, S] says where each sorted sample is among
-    them. Features [B, N, C] are in [-1, 1]; depth and coverage [B, N, 1]; an uncovered ray's depth is NaN.
+    them. Features [B, N, C] are in [-1, 1]; depth and coverage [B, N, 1]; an uncovered ray's depth is infinite.
     """
     # Each interval shows the mean colour of its ends, so a sample counts half of both its intervals.
     shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
@@ -182,7 +188,9 @@ def composite(
     features = (shares[..., None, :] @ colors).squeeze(-2)
     coverage = weights.sum(dim=2, keepdim=True)
     middle = (depths[..., :-1] + depths[..., 1:]) / 2
-    depth = (weights * middle).sum(dim=2, keepdim=True) / coverage
+    covered = coverage > 0
+    depth = (weights * middle).sum(dim=2, keepdim=True) / torch.where(covered, coverage, 1.0)
+    depth = torch.where(covered, depth, torch.inf)
     if white_background:
         features = features + 1 - coverage
     return features * 2 - 1, depth, coverage
