@@ -8,26 +8,33 @@ import numpy as np
 from tpn_engine.errors import OptionError
 from tpn_engine.surface.density import Lattice
 
-FAR_BELOW = 1000.0  # how far under the level the outside is: the surface then closes within 0.1 voxel
-
 
 def isosurface(values: np.ndarray, lattice: Lattice, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Marching cubes over densities [X, Y, Z] at the points of `lattice`.
 
     Returns vertices [N, 3] float32 in world units and triangles [M, 3] int32, counter-clockwise seen
-    from where the density is lower. Outside the lattice is empty, so the surface is closed. Raises
-    OptionError where there is no surface.
+    from where the density is lower. The surface is closed: at the lattice's border it ends half a step
+    outside the last points. Raises OptionError where there is no surface.
     """
     box = _box_around(values > level)
     if box is None:
         raise OptionError(f"There is no surface at iso-level {level:g}: choose a lower one.")
-    inner = values[box]
-    closed = np.full([size + 2 for size in inner.shape], level - FAR_BELOW, np.float32)
-    closed[1:-1, 1:-1, 1:-1] = inner
-    points, triangles = mcubes.marching_cubes(closed, level)
+    points, triangles = mcubes.marching_cubes(_closed(values[box], level), level)
     corner = lattice.coordinates[[axis.start for axis in box]]
     vertices = corner + (points - 1.0) * lattice.step
     return vertices.astype(np.float32), triangles.astype(np.int32)
+
+
+def _closed(values: np.ndarray, level: float) -> np.ndarray:
+    """`values` with one more layer around, as far below the level as the border is above it.
+
+    Halfway between the two is where the surface closes, whatever the density there.
+    """
+    closed = np.pad(values, 1, mode="edge")
+    for face in (0, -1):
+        for layer in (closed[face], closed[:, face], closed[:, :, face]):
+            layer[:] = np.where(layer > level, 2 * level - layer, layer)
+    return closed
 
 
 def _box_around(inside: np.ndarray) -> tuple[slice, slice, slice] | None:
