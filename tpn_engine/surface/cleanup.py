@@ -82,10 +82,12 @@ def watertight(surface: Surface) -> Surface:
     """
     vertices, triangles = _capped(surface)
     solid = manifold3d.Manifold(manifold3d.Mesh(vertices, triangles.astype(np.uint32)))
-    if solid.status() != manifold3d.Error.NoError or solid.is_empty():
+    parts = solid.decompose() if solid.status() == manifold3d.Error.NoError else []
+    body = max(parts, key=lambda part: part.volume(), default=solid)
+    if body.volume() <= 0:
         raise OptionError("This surface can't be closed to a solid: try another resolution or iso-level.")
-    body = max(solid.decompose(), key=lambda part: part.volume()).to_mesh()
-    return np.array(body.vert_properties[:, :3], np.float32), np.array(body.tri_verts, np.int32)
+    mesh = body.to_mesh()
+    return np.array(mesh.vert_properties[:, :3], np.float32), np.array(mesh.tri_verts, np.int32)
 
 
 def _distance_outside(vertices: np.ndarray, camera: Camera, person: np.ndarray) -> np.ndarray:
