@@ -164,6 +164,9 @@ def mesh(
     source: CaptureArgument,
     output: OutputOption,
     resolution: ResolutionOption = 256,
+    iso_level: Annotated[
+        float | None, typer.Option(help="Density of the surface; the model's by default.", show_default=False)
+    ] = None,
     triangles: Annotated[
         int | None, typer.Option(min=100, help="Reduce to at most so many triangles.", show_default=False)
     ] = None,
@@ -176,7 +179,14 @@ def mesh(
     checked_output(output, MESH_SUFFIXES)
     made = _open(source, device)
     with _shown(quiet) as progress:
-        head = made.mesh(resolution, triangles=triangles, smooth=smooth, solid=solid, progress=progress)
+        head = made.mesh(
+            resolution,
+            level=made.iso_level if iso_level is None else iso_level,
+            triangles=triangles,
+            smooth=smooth,
+            solid=solid,
+            progress=progress,
+        )
         head.save(output)
     if not quiet:
         typer.echo(f"{output}: the head from {source.name}")
@@ -281,12 +291,9 @@ def _open(source: Path, device: str) -> Capture:
 
 
 def _write(made: Capture, target: Path, resolution: int, progress: Progress) -> None:
-    if target.suffix.lower() == CAPTURE_SUFFIX:
-        save = made.save
-    else:
-        save = made.mesh(resolution, progress=progress).save
+    kept = made if target.suffix.lower() == CAPTURE_SUFFIX else made.mesh(resolution, progress=progress)
     target.parent.mkdir(exist_ok=True)
-    save(target)
+    kept.save(target)
 
 
 def _seed(seed: int) -> None:

@@ -157,7 +157,7 @@ def damaged(content: bytes) -> dict[str, bytes]:
         "header only": content[:200],
         "longer": content + b"0" * 100,
         "one bit": bytes(flipped),
-        "facts changed": content.replace(b'\\"iso_level\\": 0.0', b'\\"iso_level\\": 9.0', 1),
+        "facts changed": content.replace(b'\\"iso_level\\": 0.7', b'\\"iso_level\\": 9.0', 1),
         "pickle": pickle.dumps({"planes": [1, 2, 3]}),
     }
 

@@ -128,6 +128,17 @@ def test_captures_become_meshes_of_every_kind(run: Run, head: Path, suffix: str,
     assert (tmp_path / f"head{suffix}").stat().st_size > 1000
 
 
+def test_the_iso_level_is_the_users_to_choose(run: Run, head: Path, tmp_path: Path) -> None:
+    small, large = tmp_path / "small.npz", tmp_path / "large.npz"
+    assert run("mesh", head, "-o", small, "--resolution", 32, "--iso-level", 0.8).code == 0
+    assert run("mesh", head, "-o", large, "--resolution", 32).code == 0
+    assert not np.array_equal(np.load(small)["vertices"], np.load(large)["vertices"])
+    nothing = run("mesh", head, "-o", tmp_path / "none.npz", "--resolution", 32, "--iso-level", 1e9)
+    assert nothing.code == 2
+    assert "iso-level" in nothing.complaint()
+    assert not (tmp_path / "none.npz").exists()
+
+
 def test_captures_become_pictures_and_turntables(run: Run, head: Path, tmp_path: Path) -> None:
     assert run("render", head, "-o", tmp_path / "source.png", "--size", 32).code == 0
     assert run("render", head, "-o", tmp_path / "side.png", "--yaw", -30, "--size", 32).code == 0

@@ -23,7 +23,7 @@ from tpn_engine.portrait import Portrait, PortraitWarning
 
 
 def tiny_preset() -> Preset:
-    """Random densities lie around zero, so that is where this preset's surface is."""
+    """Its surface is where about half of the random densities lie below."""
     body = BodyPreset(channels=(16, 16, 16, 32, 32), units=(1, 1, 2, 1))
     generator = GeneratorPreset(
         z_dim=16,
@@ -45,7 +45,7 @@ def tiny_preset() -> Preset:
         psp=PspPreset(resolution=64, body=body, head_channels=16),
         refiner=RefinerPreset(version=2, resolution=32, body=body),
         matted=True,
-        iso_level=0.0,
+        iso_level=0.7,
     )
 
 
