@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tpn_engine.nets.field import TriplaneField
 
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
+from tpn_engine.nets.field import TriplaneField
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.training.data import HeadViews, photo_tensor
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures

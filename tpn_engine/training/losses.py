@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
 from tpn_engine.nets.field import sample_planes
 from tpn_engine.nets.generator import Generator
-
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import Batch
 

@@ -18,6 +18,7 @@ FREE_MARGIN = 0.004  # EG3D units a point must lie before the seen surface to co
 EDGE_STEP = 0.03  # depth difference to a neighbour that marks a silhouette pixel, whose depth is a mixture
 NEAR_SPREAD = 0.025  # standard deviation of the points scattered around the surface
 NEAR_SHARE = 0.7
+BEYOND_BOX = 1.1
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
 
@@ -115,7 +116,10 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
 def occupancy_points(
     views: Sequence[PixelView], count: int, rng: np.random.Generator, half_box: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points [count,3] around the surface and all over the box, with `inside` and `known` [count]."""
+    """Points [count,3] around the surface and all over the box and a little beyond, with `inside` and `known` [count].
+
+    Beyond the box every point has the same features, zeros: unless those mean empty, walls stand there.
+    """
     points = []
     for view, wanted in zip(
         views, rng.multinomial(int(count * NEAR_SHARE), [1 / len(views)] * len(views)), strict=True
@@ -124,7 +128,9 @@ def occupancy_points(
         points.append(unproject(view.camera, rows, columns, view.depth[rows, columns], len(view.alpha)))
     near = np.concatenate(points)
     near = near + rng.normal(0, NEAR_SPREAD, near.shape) * rng.random((len(near), 1))
-    anywhere = rng.uniform(-half_box, half_box, (count - len(near), 3))
+    reach = half_box * BEYOND_BOX
+    anywhere = rng.uniform(-reach, reach, (count - len(near), 3))
     at = np.concatenate([near, anywhere])
     inside, known = carve(at, views)
-    return at, inside, known & (np.abs(at) < half_box).all(1)
+    beyond = (np.abs(at) > half_box).any(1)
+    return at, inside & ~beyond, known | beyond
