@@ -56,8 +56,11 @@ def resample_filter() -> Tensor:
 
 
 def cpu_layout(x: Tensor) -> Tensor:
-    """Channels-last on a CPU, where convolutions and depthwise filters then need no reordering."""
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+    """Channels-last on a CPU, where convolutions and depthwise filters then need no reordering.
+
+    A clone: `contiguous` would leave a single image its strides, and convolutions misread those.
+    """
+    return x.clone(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def upsample2d(x: Tensor) -> Tensor:
@@ -105,13 +108,18 @@ def modulated_conv2d(
     expected variance (Karras et al. 2020, section 2.2). The scales commute with the convolution: one
     sample carries them in its weights, a batch in its activations, so that a batch shares the weights.
     """
+    if x.shape[0] == 1:
+        weight = weight * styles[..., None, None]
+        if demodulate:
+            energy = torch.linalg.vector_norm(weight.flatten(1), dim=1).square()
+            weight = weight * ((energy + 1e-8).rsqrt() * gain)[:, None, None, None]
+        else:
+            weight = weight * gain
+        return _conv2d(x, weight, kernel).add_(offset)
     scale = torch.full_like(styles[:, :1], gain)
     if demodulate:
         energy = styles.square() @ weight.square().sum(dim=(2, 3)).t()
         scale = scale * (energy + 1e-8).rsqrt()
-    if x.shape[0] == 1:
-        weight = weight * (scale.t() * styles)[..., None, None]
-        return _conv2d(x, weight, kernel).add_(offset)
     y = _conv2d(x * styles[..., None, None], weight, kernel)
     return torch.addcmul(offset, y, scale[..., None, None])
 
