@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy import ndimage
 
 CROP_SIZE = 512
@@ -69,6 +69,10 @@ class CropWindow:
         """Points [N, 2] in the turned photo (pixel centres whole) to continuous crop pixels."""
         return (points + 0.5 - [self.left, self.top]) / [self.width, self.height] * CROP_SIZE
 
+    def from_crop(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `to_crop`."""
+        return points * [self.width, self.height] / CROP_SIZE + [self.left, self.top] - 0.5
+
 
 def turned(points: np.ndarray, angle: float, center: tuple[float, float]) -> np.ndarray:
     """Points [N, 2] of a picture that is turned counter-clockwise by `angle` degrees around `center`."""
@@ -115,8 +119,8 @@ def cut_crop(photo: Image.Image, window: CropWindow) -> tuple[np.ndarray, np.nda
         inside = inside.rotate(window.angle, Image.Resampling.BICUBIC, center=center)
     half = (window.width / 2, window.height / 2)
     box = (center[0] - half[0], center[1] - half[1], center[0] + half[0], center[1] + half[1])
-    crop, shown = _resized(patch, box), _resized(inside, box)
-    return _blur_outside(crop, shown), shown
+    shown = np.asarray(_resized(inside, box), np.float32) / 255
+    return _blur_outside(_resized(patch, box), shown), shown
 
 
 def _reflected_patch(photo: Image.Image, left: int, top: int, side: int) -> tuple[Image.Image, Image.Image]:
@@ -130,20 +134,19 @@ def _reflected_patch(photo: Image.Image, left: int, top: int, side: int) -> tupl
     return Image.fromarray(patch), Image.fromarray(inside)
 
 
-def _resized(picture: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The part inside `box` as [512, 512(, 3)] in [0, 1], resampled in the two steps of EG3D."""
+def _resized(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    """The part inside `box`, 512 x 512, resampled in the two steps of EG3D."""
     window = picture.resize((WINDOW, WINDOW), Image.Resampling.BICUBIC, box=box)
-    crop = window.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.LANCZOS)
-    return np.asarray(crop, np.float32) / 255
+    return window.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.LANCZOS)
 
 
-def _blur_outside(crop: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _blur_outside(crop: Image.Image, shown: np.ndarray) -> np.ndarray:
     """Blur what the photo does not show, so that a reflection is not taken for content."""
+    filled = np.asarray(crop, np.float32) / 255
     if shown.min() > 0.5:
-        return crop
+        return filled
     distance = np.asarray(ndimage.distance_transform_edt(shown < 0.5), np.float32)
-    for sigma, reach in ((6.0, 12.0), (24.0, 64.0)):
-        blurred = ndimage.gaussian_filter(crop, (sigma, sigma, 0), mode="nearest")
-        amount = (distance / reach).clip(0, 1)[..., None]
-        crop = crop + (blurred - crop) * amount
-    return crop
+    for radius, reach in ((6, 12), (24, 64)):
+        blurred = np.asarray(crop.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+        filled = filled + (blurred - filled) * (distance / reach).clip(0, 1)[..., None]
+    return filled

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from tpn_engine.portrait.mtcnn import Mtcnn
@@ -19,6 +20,13 @@ MIN_FACE = 20.0  # pixels of the smallest face looked for
 PYRAMID_FACTOR = 0.709
 THRESHOLDS = (0.6, 0.7, 0.7)  # probabilities to pass the three networks
 SURE = 0.9  # probability from which a detection counts as a face
+
+# The points jump by some pixels with the size of the picture; on the aligned crop, where a face has
+# a known size, they are averaged over these sizes and the mirror image.
+CROP_SIZES = (512, 362)
+CROP_MIN_FACE = 0.12  # of the crop's side
+CROP_REACH = 0.12  # how far a point may move, of the crop's side
+MIRRORED_POINTS = [1, 0, 2, 4, 3]
 
 
 @dataclass(frozen=True)
@@ -52,19 +60,41 @@ class FaceDetector:
         self._device = device
 
     @torch.inference_mode()
-    def detect(self, picture: np.ndarray) -> list[Face]:
-        """Faces in a picture [H, W, 3] uint8, the largest first."""
+    def detect(self, picture: np.ndarray, min_face: float = MIN_FACE) -> list[Face]:
+        """Faces in a picture [H, W, 3] uint8 from `min_face` pixels on, the largest first."""
         image = torch.from_numpy(np.array(picture)).to(self._device).float().permute(2, 0, 1)[None]
-        boxes = self._propose(image)
+        boxes = self._propose(image, min_face)
         boxes = self._refine(image, boxes)
         boxes, points = self._output(image, boxes)
         faces = [Face(box[:4], found, float(box[4])) for box, found in zip(boxes, points, strict=True)]
         return sorted((face for face in faces if face.score > SURE), key=lambda face: -face.size)
 
-    def _propose(self, image: Tensor) -> np.ndarray:
+    def steadied(self, crop: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Five points [5, 2] of the face on the aligned crop [512, 512, 3] in [0, 1], averaged over looks.
+
+        `points`, in and out, in continuous crop pixels.
+        """
+        picture = Image.fromarray(np.round(crop * 255).clip(0, 255).astype(np.uint8))
+        looks = []
+        for size in CROP_SIZES:
+            factor = size / picture.width
+            sized = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+            looks.append(self._nearest(sized, points * factor) / factor)
+            reflected = self._nearest(sized[:, ::-1], _mirrored(points * factor, size))
+            looks.append(_mirrored(reflected, size) / factor)
+        return np.mean(looks, axis=0)
+
+    def _nearest(self, crop: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """The points of the face at `expected`; those, if it is not found again. Continuous pixels."""
+        side = crop.shape[1]
+        found = [face.points + 0.5 for face in self.detect(crop, CROP_MIN_FACE * side)]
+        moved = [np.linalg.norm(points - expected, axis=1).max() for points in found]
+        return found[int(np.argmin(moved))] if moved and min(moved) < CROP_REACH * side else expected
+
+    def _propose(self, image: Tensor, min_face: float) -> np.ndarray:
         """P-Net over an image pyramid: candidate boxes [N, 5], the fifth the probability."""
         height, width = image.shape[2:]
-        scale = CELL / MIN_FACE
+        scale = CELL / min_face
         levels = [np.zeros((0, 9))]
         while min(height, width) * scale >= CELL:
             size = (int(height * scale + 1), int(width * scale + 1))
@@ -98,6 +128,11 @@ class FaceDetector:
         boxes = _moved(boxes, offsets, margin=1)
         keep = suppress_overlaps(boxes[:, :4], boxes[:, 4], 0.7, relative_to="smaller")
         return boxes[keep], points[keep]
+
+
+def _mirrored(points: np.ndarray, width: float) -> np.ndarray:
+    """Five points of the mirrored picture, continuous pixels."""
+    return np.stack([width - points[:, 0], points[:, 1]], axis=1)[MIRRORED_POINTS]
 
 
 def suppress_overlaps(

@@ -101,10 +101,11 @@ class FaceLandmarker:
         axis = np.arange(INPUT_SIZE) + 0.5 - INPUT_SIZE / 2
         offsets = np.stack(np.meshgrid(axis, axis), axis=-1)
         positions = region.center + offsets @ rotation.T
-        grid = torch.from_numpy(positions / [image.shape[3], image.shape[2]] * 2 - 1)[None]
-        face = F.grid_sample(image, grid.to(image), mode="bilinear", padding_mode="zeros", align_corners=False)
+        grid = (positions / [image.shape[3], image.shape[2]] * 2 - 1).astype(np.float32)
+        grid = torch.from_numpy(grid)[None].to(image.device)
+        face = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         landmarks, presence = self._net(face)
-        landmarks = landmarks[0].double().cpu().numpy() - [INPUT_SIZE / 2, INPUT_SIZE / 2, 0]
+        landmarks = landmarks[0].cpu().numpy().astype(np.float64) - [INPUT_SIZE / 2, INPUT_SIZE / 2, 0]
         pixel = region.extent * scale / INPUT_SIZE
         in_crop = region.center + landmarks[:, :2] @ rotation.T
         return np.concatenate([in_crop, landmarks[:, 2:] * pixel], axis=1), float(presence.sigmoid())

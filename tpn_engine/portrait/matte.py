@@ -10,10 +10,12 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
+from tpn_engine.portrait.align import CropWindow, cut_crop
 from tpn_engine.portrait.segmentation import INPUT_SIZE, SegmentationNet
 from tpn_engine.portrait.weights import load_net
 
-SURROUNDINGS = 1.5  # what the net sees, in sides of the crop: with the shoulders it errs less
+SURROUNDINGS = 1.5  # what the net best sees, in sides of the crop: with the shoulders it errs less
+ENOUGH_KNOWN = 0.6  # part of that which the photo must show; else the net sees the crop alone
 GUIDE_RADIUS = 4  # pixels of the net's picture over which the matte follows the colours
 GUIDE_SMOOTHNESS = 1e-4  # colour variance under which an area counts as flat
 CONTRAST = 0.1  # values this near to 0 and 1 are taken to them
@@ -28,31 +30,39 @@ class Matter:
         self._device = device
 
     @torch.inference_mode()
-    def matte(self, crop: np.ndarray, surroundings: np.ndarray, shown: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """Matte [512, 512] float32 in [0, 1] of the person whose face carries the landmarks.
+    def matte(self, photo: Image.Image, window: CropWindow, landmarks: np.ndarray) -> np.ndarray:
+        """Matte [512, 512] float32 in [0, 1] of the person whose face carries the landmarks [468, 3].
 
-        `crop` [512, 512, 3] in [0, 1]; `surroundings` the same, of a window SURROUNDINGS as wide;
-        `shown` [512, 512] is 1 where the photo shows the crop: beyond its edge the matte fades out.
+        Made for the aligned crop that `window` cuts from the photo; fades out beyond the photo's edge.
         """
-        wide = self._to_tensor(surroundings)
-        size = (INPUT_SIZE, INPUT_SIZE)
-        wide = F.interpolate(wide, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-        person = (self._net(wide) + self._net(wide.flip(3)).flip(2)) / 2
-        person = follow_edges(person[None], wide, self._to_tensor(crop))[0, 0].cpu().numpy()
+        crop, shown = cut_crop(photo, window)
+        zoom = SURROUNDINGS
+        surroundings, known = cut_crop(photo, window.widened(zoom))
+        if known.mean() < ENOUGH_KNOWN:
+            zoom, surroundings = 1.0, crop
+        person = follow_edges(*self._person(surroundings), _to_tensor(crop), zoom)[0, 0].numpy()
         person = ((person - CONTRAST) / (1 - 2 * CONTRAST)).clip(0, 1)
         beyond = np.asarray(ndimage.distance_transform_edt(shown < 0.5))
         fade = (1 - beyond / OUTSIDE_FADE).clip(0, 1)
         return (person * around_face(person, landmarks) * fade).astype(np.float32)
 
-    def _to_tensor(self, image: np.ndarray) -> Tensor:
-        return torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None]
+    def _person(self, picture: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The net's matte [1, 1, 256, 256] of a picture and of its mirror image, and what it saw [1, 3, 256, 256]."""
+        size = (INPUT_SIZE, INPUT_SIZE)
+        seen = F.interpolate(_to_tensor(picture), size, mode="bilinear", antialias=True, align_corners=False)
+        both = self._net(torch.cat([seen, seen.flip(3)]).to(self._device)).cpu()
+        return ((both[:1] + both[1:].flip(2)) / 2)[None], seen
 
 
-def follow_edges(matte: Tensor, guide: Tensor, crop: Tensor) -> Tensor:
-    """The matte [1, 1, h, w] of the surroundings on the crop [1, 3, H, W], along the crop's edges.
+def _to_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1)[None]
 
-    Fast guided filter (He and Sun, 2015): around each pixel the matte is a linear function of the
-    colour of `guide` [1, 3, h, w], the surroundings in the matte's size. Values in [0, 1].
+
+def follow_edges(matte: Tensor, guide: Tensor, crop: Tensor, zoom: float) -> Tensor:
+    """The matte [1, 1, h, w] of the crop's surroundings, `zoom` as wide, on the crop [1, 3, H, W] itself.
+
+    Fast guided filter (He and Sun, 2015), so that it follows the crop's edges: around each pixel the
+    matte is a linear function of the colour of `guide` [1, 3, h, w], the surroundings. All in [0, 1].
     """
     color, person = guide.double(), matte.double()
     pairs = (color[:, :, None] * color[:, None]).flatten(1, 2)
@@ -63,13 +73,13 @@ def follow_edges(matte: Tensor, guide: Tensor, crop: Tensor) -> Tensor:
     shared = (mean_both - mean_color * mean_person).permute(0, 2, 3, 1)
     slope = torch.linalg.solve(covariance, shared).permute(0, 3, 1, 2)
     offset = mean_person - (slope * mean_color).sum(dim=1, keepdim=True)
-    slope, offset = (_crop_part(mean, crop.shape[3]) for mean in _box_means(slope, offset))
+    slope, offset = (_crop_part(mean, crop.shape[3], zoom) for mean in _box_means(slope, offset))
     return ((slope * crop).sum(dim=1, keepdim=True) + offset).clamp(0, 1).float()
 
 
-def _crop_part(surroundings: Tensor, size: int) -> Tensor:
+def _crop_part(surroundings: Tensor, size: int, zoom: float) -> Tensor:
     """What of an image of the surroundings lies in the crop, enlarged to the crop's size."""
-    full = round(size * SURROUNDINGS)
+    full = round(size * zoom)
     enlarged = F.interpolate(surroundings, (full, full), mode="bilinear", align_corners=False)
     start = (full - size) // 2
     return enlarged[:, :, start : start + size, start : start + size]
@@ -84,13 +94,19 @@ def _box_means(*images: Tensor) -> list[Tensor]:
 def around_face(matte: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """1 where a matte [H, W] belongs to the person of the landmarks, 0 on other people.
 
-    The connected parts that touch the face are kept; all of it, if none does.
+    Connected parts that touch the face are that person's, soft edges belong to the nearest part.
+    People whose outlines touch are not told apart.
     """
     height, width = matte.shape
     face = Image.new("1", (width, height))
     outline = landmarks[ConvexHull(landmarks[:, :2]).vertices, :2]
     ImageDraw.Draw(face).polygon([(float(x), float(y)) for x, y in outline], fill=1)
     parts = np.zeros(matte.shape, np.int32)
-    ndimage.label(matte > 0.02, output=parts)
-    touched = np.unique(parts[np.asarray(face) & (matte > 0.5)])
-    return np.isin(parts, touched) if len(touched) else np.ones(matte.shape, bool)
+    ndimage.label(matte > 0.5, output=parts)
+    touched = np.unique(parts[np.asarray(face) & (parts > 0)])
+    own = np.isin(parts, touched)
+    others = (parts > 0) & ~own
+    if not own.any() or not others.any():
+        return np.ones(matte.shape, bool)
+    to_own, to_others = (np.asarray(ndimage.distance_transform_edt(~part)) for part in (own, others))
+    return to_own < to_others

@@ -13,7 +13,7 @@ from tpn_engine.errors import FaceTooSmallError, NoFaceError, OptionError
 from tpn_engine.portrait.align import CropWindow, crop_window, cut_crop, turned
 from tpn_engine.portrait.detect import Face, FaceDetector
 from tpn_engine.portrait.landmarks import FaceLandmarker, roll
-from tpn_engine.portrait.matte import SURROUNDINGS, Matter
+from tpn_engine.portrait.matte import Matter
 from tpn_engine.portrait.photo import PhotoSource, open_photo
 from tpn_engine.portrait.portrait import Portrait, PortraitWarning
 from tpn_engine.portrait.pose import fit_camera, head_pose
@@ -83,19 +83,16 @@ class PortraitReader:
             )
 
         progress("aligning", 0.6)
-        points, angle, center = found.points, 0.0, (0.0, 0.0)
-        if level and abs(roll(points)) > LEVEL_FROM:
-            points, angle, center = self._level(sighting.preview, image, found)
-        window = crop_window(points, image.size, angle, center)
+        window = self._align(image, found, level)
         crop, shown = cut_crop(image, window)
-        landmarks, presence = self._landmarker.landmarks(crop, window.to_crop(points))
+        points = window.to_crop(turned(found.points + 0.5, window.angle, window.center) - 0.5)
+        landmarks, presence = self._landmarker.landmarks(crop, points)
         if presence < PRESENCE:
             raise NoFaceError(f"No face can be made out in {opened.name}; use a photo that shows it clearly.")
         camera = fit_camera(landmarks)
 
         progress("matting", 0.8)
-        surroundings, _ = cut_crop(image, window.widened(SURROUNDINGS))
-        matte = self._matter.matte(crop, surroundings, shown, landmarks)
+        matte = self._matter.matte(image, window, landmarks)
         warnings = _warnings(
             window=window,
             shown=shown,
@@ -140,21 +137,16 @@ class PortraitReader:
                 faces.append(replace(face, score=face.score * presence))
         return Sighting(turns, turned_preview, tuple(faces))
 
-    def _level(
-        self, preview: Image.Image, image: Image.Image, face: Face
-    ) -> tuple[np.ndarray, float, tuple[float, float]]:
-        """The points in the photo turned until the eyes are level, the angle in degrees and its centre.
-
-        The points are detected again: the detector is better at upright faces.
-        """
-        angle = roll(face.points)
+    def _align(self, image: Image.Image, face: Face, level: bool) -> CropWindow:
+        """The aligned crop's window: from the detection first, then from a closer look at that crop."""
+        tilt = roll(face.points)
+        angle = tilt if level and abs(tilt) > LEVEL_FROM else 0.0
         x, y = (float(value) for value in face.points.mean(axis=0) + 0.5)
-        expected = turned(face.points + 0.5, angle, (x, y)) - 0.5
-        scale = np.array(image.size) / preview.size
-        level_preview = preview.rotate(angle, Image.Resampling.BICUBIC, center=(x / scale[0], y / scale[1]))
-        again = [found.scaled(scale).points for found in self._detector.detect(np.asarray(level_preview))]
-        near = [points for points in again if np.linalg.norm(points - expected, axis=1).max() < face.size / 4]
-        return (near[0] if near else expected), angle, (x, y)
+        points = turned(face.points + 0.5, angle, (x, y)) - 0.5
+        window = crop_window(points, image.size, angle, (x, y))
+        crop, _ = cut_crop(image, window)
+        points = window.from_crop(self._detector.steadied(crop, window.to_crop(points)))
+        return crop_window(points, image.size, angle, (x, y))
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:
