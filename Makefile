@@ -8,16 +8,19 @@ READY := $(VENV)/.ready
 SYSTEM_PACKAGES := libx11-6 libxi6 libxxf86vm1 libxfixes3 libxrender1 libxkbcommon0 libsm6 libgl1 \
 	libgomp1 libegl1 libgl1-mesa-dri
 
-.PHONY: demo test parity lint setup system clean
+.PHONY: demo test parity soak lint setup system clean
 
 demo: $(READY)
 	$(BIN)/python demo/make_demo.py --out out
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not parity" tests
+	$(BIN)/python -m pytest -m "not parity and not soak" tests
 
 parity: $(READY)
 	$(BIN)/python -m pytest -m parity tests/engine
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak tests/server
 
 lint: $(READY)
 	$(BIN)/ruff check .
