@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engine"))
-import goldens
+import goldens  # pyright: ignore[reportMissingImports]
 
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
@@ -57,7 +57,7 @@ def official_model() -> Model:
 @torch.inference_mode()
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     torch.set_num_threads(parser.parse_args().threads)
     model, reader = official_model(), PortraitReader()

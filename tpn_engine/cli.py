@@ -232,6 +232,32 @@ def turntable(
         typer.echo(f"{output}: {frames} frames around {source.name}")
 
 
+@app.command()
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(metavar="HEADS", help="A folder of head_*.npz.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the report.", show_default=False)],
+    heads: Annotated[int, typer.Option(min=1, help="At most so many heads.")] = 200,
+    held_out_every: Annotated[
+        int, typer.Option(min=1, help="Measure each so manieth head: those that training left out.")
+    ] = 50,
+    model: ModelOption = "synthetic-heads",
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model on synthetic heads that it has never seen."""
+    from tpn_engine.checkpoints import load_model
+    from tpn_engine.devices import choose_device
+    from tpn_engine.training import evaluate as evaluation
+    from tpn_engine.training.data import head_files
+
+    _, held_out = head_files(dataset, held_out_every)
+    with _shown(quiet) as progress:
+        report = evaluation.evaluate(load_model(model, choose_device(device)), held_out[:heads], progress=progress)
+    evaluation.write_report(report, output)
+    if not quiet:
+        typer.echo(report.markdown())
+
+
 @models.command("list")
 def list_models() -> None:
     """List the models, whether they are here and under which licence."""

@@ -44,7 +44,7 @@ def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     network = TriPlaneNet(preset)
     initialise(network)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     options.run.mkdir(parents=True, exist_ok=True)
     heads = 0
     for name in config.stages:

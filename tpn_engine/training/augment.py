@@ -45,6 +45,6 @@ def degrade(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> np.
 def _imperfect(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A matte [S,S] that eats into the person here and there, as real ones do around hair."""
     size = alpha.shape[0]
-    coarse = ndimage.zoom(rng.normal(0, 1, (12, 12)), size / 12, order=1)[:size, :size]
-    soft = ndimage.gaussian_filter(alpha, size / 128 * rng.uniform(0.5, 2.5))
+    coarse = np.asarray(ndimage.zoom(rng.normal(0, 1, (12, 12)), size / 12, order=1))[:size, :size]
+    soft: np.ndarray = ndimage.gaussian_filter(alpha, size / 128 * rng.uniform(0.5, 2.5))
     return np.clip((soft - rng.uniform(0.2, 0.6) + 0.15 * coarse) * 6, 0, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
+from tpn_engine.files import replacing
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.training.data import HeadViews, photo_tensor
@@ -115,10 +115,11 @@ def fields_of(model: Model, source: PixelView) -> list[tuple[str, TriplaneField,
     return [("pivot", field(pivot.planes), pivot_seconds), ("refined", field(refined), refined_seconds)]
 
 
-def write_report(report: Report, folder: Path, write: Callable[[str], None]) -> None:
-    """Write report.md, report.json and sheet.png into a folder, and the table to the user."""
+def write_report(report: Report, folder: Path) -> None:
+    """Write report.md, report.json and sheet.png into a folder, which is made if it isn't there."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(report.markdown() + "\n", encoding="utf-8")
-    (folder / "report.json").write_text(report.json() + "\n", encoding="utf-8")
-    report.sheet.save(folder / "sheet.png")
-    write(report.markdown())
+    for name, text in (("report.md", report.markdown()), ("report.json", report.json())):
+        with replacing(folder / name) as unfinished:
+            unfinished.write_text(text + "\n", encoding="utf-8")
+    with replacing(folder / "sheet.png") as unfinished:
+        report.sheet.save(unfinished, format="PNG")

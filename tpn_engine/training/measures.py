@@ -35,7 +35,7 @@ def compare_views(
     error = float(np.mean((rgb[either] - true_rgb[either]) ** 2)) if either.any() else 0.0
     rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if either.any() else np.s_[:, :]
-    _, similarity = structural_similarity(rgb, true_rgb, channel_axis=2, data_range=1.0, full=True)
+    similarity = structural_similarity(rgb, true_rgb, channel_axis=2, data_range=1.0, full=True)[1]
     return ViewMeasures(
         psnr=float(-10 * np.log10(max(error, 1e-10))),
         ssim=float(similarity[box].mean()),

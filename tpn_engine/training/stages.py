@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
 
+from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName
 from tpn_engine.training.data import Batch
@@ -17,7 +19,7 @@ Loss = Callable[[Batch], FieldLoss]
 
 def initialise(network: TriPlaneNet) -> None:
     """Give a fresh decoder a density scale that the occupancy loss can move from the first step."""
-    output = network.decoder.decoder.net[2]
+    output = cast(FullyConnected, network.decoder.decoder.net[2])
     with torch.no_grad():
         output.weight[0] *= 10.0
         output.bias[0] = 0.0
