@@ -144,7 +144,7 @@ def test_ray_marching(ops: Golden):
     depths = depths[..., 0]
     weights = interval_weights(depths, densities[..., 0])
     for white in (False, True):
-        features, depth, coverage = composite(depths, weights, colors, white_background=white)
+        features, depth, coverage = composite(depths, weights, [colors], white_background=white)
         suffix = f"wb{int(white)}"
         ops.check(f"march.weights_{suffix}", weights[..., None])
         ops.check(f"march.rgb_{suffix}", features)

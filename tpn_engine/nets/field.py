@@ -37,7 +37,7 @@ class PlaneSampler:
     def __init__(self, planes: Tensor, axes: PlaneAxes, box_warp: float):
         # A gather of whole feature rows is some twenty times faster than grid_sample on a CPU, and
         # slower or missing elsewhere.
-        kind = _RowSampler if planes.device.type == "cpu" else _GridSampler
+        kind = RowSampler if planes.device.type == "cpu" else GridSampler
         self._sampler = kind(planes, axes)
         self._scale = 2.0 / box_warp
 
@@ -46,7 +46,9 @@ class PlaneSampler:
         return self._sampler(points * self._scale)
 
 
-class _GridSampler:
+class GridSampler:
+    """Samples with grid_sample; points [B, N, 3] in [-1, 1] to the planes' mean [B, N, C]."""
+
     def __init__(self, planes: Tensor, axes: PlaneAxes):
         self.planes = planes.flatten(0, 1)
         self.axes: PlaneAxes = axes
@@ -55,11 +57,11 @@ class _GridSampler:
         batch, count = points.shape[:2]
         grid = plane_coordinates(points, self.axes).transpose(0, 1).reshape(batch * 3, 1, count, 2)
         features = F.grid_sample(self.planes, grid, mode="bilinear", align_corners=False)
-        return features.view(batch, 3, -1, count).mean(dim=1).transpose(1, 2)
+        return features.view(batch, 3, self.planes.shape[1], count).mean(dim=1).transpose(1, 2)
 
 
-class _RowSampler:
-    """Rows of a table [texels, C], weighted and summed by one fused operation.
+class RowSampler:
+    """As GridSampler: rows of a table [texels, C], weighted and summed by one fused operation.
 
     A ring of zero texels around each plane stands for the outside. XZ and ZX planes are read at the
     same place, one transposed, so their sum is read once.
@@ -89,7 +91,7 @@ class _RowSampler:
         index = torch.stack(indices, dim=-1).flatten(0, 1)
         weight = torch.stack(weights, dim=-1).flatten(0, 1)
         features = F.embedding_bag(index, self.table, per_sample_weights=weight, mode="sum")
-        return features.view(*points.shape[:2], -1)
+        return features.view(*points.shape[:2], self.table.shape[1])
 
     @staticmethod
     def _split(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor]:

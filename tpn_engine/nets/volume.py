@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,16 +91,15 @@ def _render_chunk(
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     depths = stratified_depths(start, end, rendering, generator)
-    densities, colors = _evaluate(sampler, decoder, origins, directions, depths)
+    densities, color = _evaluate(sampler, decoder, origins, directions, depths)
+    colors, order = [color], None
     if rendering.importance_samples:
         weights = interval_weights(depths, densities)
         fine = importance_depths(depths, weights, rendering.importance_samples, generator)
-        fine_densities, fine_colors = _evaluate(sampler, decoder, origins, directions, fine)
-        colors = torch.cat([colors, fine_colors], dim=2)
+        fine_densities, fine_color = _evaluate(sampler, decoder, origins, directions, fine)
+        colors.append(fine_color)
         depths, order = torch.cat([depths, fine], dim=2).sort(dim=2)
         densities = torch.cat([densities, fine_densities], dim=2).gather(2, order)
-    else:
-        order = None
     weights = interval_weights(depths, densities)
     features, depth, coverage = composite(depths, weights, colors, order, white_background=rendering.white_background)
     return features, depth, coverage, depths.detach().amin(), depths.detach().amax()
@@ -171,21 +171,23 @@ def interval_weights(depths: Tensor, densities: Tensor) -> Tensor:
 def composite(
     depths: Tensor,
     weights: Tensor,
-    colors: Tensor,
+    colors: Sequence[Tensor],
     order: Tensor | None = None,
     *,
     white_background: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sorted depths [B, N, S] and interval weights [B, N, S - 1] to features, mean depth and coverage of rays.
 
-    Colours [B, N, S, C] in [0, 1] may be unsorted: `order` [B, N, S] says where each sorted sample is among
-    them. Features [B, N, C] are in [-1, 1]; depth and coverage [B, N, 1]; an uncovered ray's depth is infinite.
+    Colours, each [B, N, some of S, C] in [0, 1], may be unsorted: `order` [B, N, S] says where each sorted
+    sample is among them. Features [B, N, C] are in [-1, 1]; depth and coverage [B, N, 1]; an uncovered
+    ray's depth is infinite.
     """
     # Each interval shows the mean colour of its ends, so a sample counts half of both its intervals.
     shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
     if order is not None:  # one share a sample moves, not its many colours
         shares = torch.zeros_like(shares).scatter(2, order, shares)
-    features = (shares[..., None, :] @ colors).squeeze(-2)
+    pieces = zip(shares.split([color.shape[2] for color in colors], dim=2), colors, strict=True)
+    features = torch.stack([(share[..., None, :] @ color).squeeze(-2) for share, color in pieces]).sum(dim=0)
     coverage = weights.sum(dim=2, keepdim=True)
     middle = (depths[..., :-1] + depths[..., 1:]) / 2
     covered = coverage > 0
