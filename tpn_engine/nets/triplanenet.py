@@ -88,7 +88,13 @@ class TriPlaneNet(nn.Module):
 
 
 def resized(photo: Tensor, size: int) -> Tensor:
-    """[B,3,H,W] -> [B,3,size,size], bilinear without antialias as the authors resize photos."""
+    """[B,3,H,W] -> [B,3,size,size], bilinear without antialias as the authors resize photos.
+
+    They halve at most. A photo more than twice too large is averaged down to twice the size first,
+    or pixels would be left out.
+    """
+    if photo.shape[-1] > 2 * size:
+        photo = adaptive_avg_pool2d(photo, 2 * size)
     if photo.shape[-2:] == (size, size):
         return photo
     return interpolate(photo, size=(size, size), mode="bilinear", align_corners=False)
