@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import goldens
@@ -40,10 +40,14 @@ def photo() -> Tensor:
 def recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Outputs of the modules while they run, by name."""
     outputs: dict[str, Tensor] = {}
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, y, name=name: outputs.update({name: y.clone()}))
-        for name, module in modules.items()
-    ]
+
+    def keeper(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            outputs[name] = output.clone()
+
+        return keep
+
+    hooks = [module.register_forward_hook(keeper(name)) for name, module in modules.items()]
     yield outputs
     for hook in hooks:
         hook.remove()

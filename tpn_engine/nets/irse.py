@@ -111,9 +111,7 @@ class IdentityPreset:
 IR_SE50 = IdentityPreset(BodyPreset(), squeeze_excitation=True, affine_output=True)
 """ArcFace IR-SE50 (`model_ir_se50.pth`): the identity loss of pSp and TriPlaneNet."""
 
-CURRICULARFACE_IR101 = IdentityPreset(
-    BodyPreset(units=(3, 13, 30, 3)), squeeze_excitation=False, affine_output=False
-)
+CURRICULARFACE_IR101 = IdentityPreset(BodyPreset(units=(3, 13, 30, 3)), squeeze_excitation=False, affine_output=False)
 """CurricularFace IR-101: the identity measure in TriPlaneNet's evaluation."""
 
 

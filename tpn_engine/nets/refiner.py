@@ -114,9 +114,9 @@ class Refiner(nn.Module):
 
 def _head(in_channels: int, out_channels: int) -> nn.Sequential:
     last = nn.Conv2d(out_channels, out_channels, 1)
-    # Training starts near the pivot's planes.
-    nn.init.normal_(last.weight, std=0.1 * out_channels**-0.5)
-    nn.init.zeros_(last.bias)
+    with torch.no_grad():  # so that training starts near the pivot's planes
+        for parameter in last.parameters():
+            parameter *= 0.1
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, padding=1),
         nn.PReLU(out_channels),
