@@ -34,14 +34,12 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, squeeze_excitation: bool) -> None:
         super().__init__()
-        self.stride = stride
-        self.shortcut_layer = (
-            None
-            if in_channels == out_channels
-            else nn.Sequential(
+        if in_channels != out_channels:
+            self.shortcut_layer = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
-        )
+        else:
+            self.shortcut_layer = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
         residual: list[nn.Module] = [
             nn.BatchNorm2d(in_channels),
             nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
@@ -54,11 +52,7 @@ class ResidualUnit(nn.Module):
         self.res_layer = nn.Sequential(*residual)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.shortcut_layer is None:
-            shortcut = x[:, :, :: self.stride, :: self.stride]
-        else:
-            shortcut = self.shortcut_layer(x)
-        return self.res_layer(x) + shortcut
+        return self.res_layer(x) + self.shortcut_layer(x)
 
 
 def stem(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -1,0 +1,115 @@
+"""TriPlaneNet at the embedded model's preset: shapes, repeatability and gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tpn_engine.camera import Camera
+from tpn_engine.errors import ModelError
+from tpn_engine.nets.presets import Preset, RefinerPreset, synthetic_heads
+from tpn_engine.nets.refiner import Refiner
+from tpn_engine.nets.triplanenet import TriPlaneNet
+
+PRESET = synthetic_heads()
+
+
+def build(preset: Preset = PRESET) -> TriPlaneNet:
+    torch.manual_seed(1)
+    return TriPlaneNet(preset).eval()
+
+
+def portraits(count: int = 1, size: int = 512) -> tuple[Tensor, Tensor]:
+    photos = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    labels = torch.from_numpy(Camera.orbit(20, -10).label).expand(count, -1)
+    return photos, labels
+
+
+def with_refiner(**changes: object) -> Preset:
+    return replace(PRESET, refiner=replace(PRESET.refiner, **changes))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("pixel_shuffle", [False, True])
+def test_planes_have_the_presets_shape(version: int, pixel_shuffle: bool) -> None:
+    network = build(with_refiner(version=version, pixel_shuffle=pixel_shuffle))
+    photos, labels = portraits()
+    pivot = network.pivot(photos)
+    assert pivot.codes.shape == (1, network.decoder.num_ws, PRESET.generator.w_dim)
+    assert pivot.planes.shape == (1, 3, 32, 128, 128)
+    planes = network.refine(pivot, photos, labels)
+    assert planes.shape == pivot.planes.shape
+    assert not torch.equal(planes, pivot.planes)
+
+
+@torch.no_grad()
+def test_the_same_portrait_gives_the_same_planes_and_leaves_the_pivot() -> None:
+    network = build()
+    photos, labels = portraits()
+    pivot = network.pivot(photos)
+    before = pivot.planes.clone()
+    assert torch.equal(network.refine(pivot, photos, labels), network.refine(pivot, photos, labels))
+    assert torch.equal(pivot.planes, before)
+    assert torch.equal(network.pivot(photos).codes, pivot.codes)
+
+
+@torch.no_grad()
+def test_a_batch_gives_what_each_portrait_gives_alone() -> None:
+    network = build()
+    photos, labels = portraits(2, size=128)
+    together = network.refine(network.pivot(photos), photos, labels)
+    for index in range(2):
+        photo, label = photos[index : index + 1], labels[index : index + 1]
+        alone = network.refine(network.pivot(photo), photo, label)
+        torch.testing.assert_close(alone, together[index : index + 1], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_codes_are_relative_to_the_average_code() -> None:
+    network = build()
+    photos, _ = portraits(size=128)
+    start = network.pivot(photos).codes
+    network.latent_avg += 0.5
+    torch.testing.assert_close(network.pivot(photos).codes, start + 0.5)
+    assert "latent_avg" not in network.state_dict()
+
+
+def test_gradients_reach_every_weight_of_both_encoders() -> None:
+    network = build()
+    network.decoder.requires_grad_(False)
+    network.psp_encoder.train()
+    network.triplanenet_encoder.train()
+    photos, labels = portraits(2, size=128)
+    planes = network.refine(network.pivot(photos), photos, labels)
+    planes.square().mean().backward()
+    for encoder in (network.psp_encoder, network.triplanenet_encoder):
+        for name, parameter in encoder.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@torch.no_grad()
+def test_cascade_is_version_1s() -> None:
+    photos, labels = portraits(size=128)
+    network = build(with_refiner(version=1))
+    pivot = network.pivot(photos)
+    once = network.refine(pivot, photos, labels)
+    assert not torch.equal(network.refine(pivot, photos, labels, cascade=True), once)
+    network = build()
+    with pytest.raises(ModelError, match="version 1"):
+        network.refine(network.pivot(photos), photos, labels, cascade=True)
+
+
+def test_refinement_and_planes_must_have_one_resolution() -> None:
+    with pytest.raises(ModelError, match="same resolution"):
+        Refiner(RefinerPreset(resolution=256), plane_channels=96, plane_resolution=128)
+
+
+def test_the_embedded_model_fits_into_40_megabytes_of_halves() -> None:
+    with torch.device("meta"):
+        network = TriPlaneNet(PRESET)
+    assert sum(value.numel() for value in network.state_dict().values()) * 2 <= 40e6
