@@ -1,0 +1,112 @@
+"""The meshes of skin, garment, eyes, mouth, and what is drawn flat on the skin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tpn_engine.training.heads.assets import HeadAssets, Proxy
+from tpn_engine.training.heads.clothing import cloth_texture, covered
+from tpn_engine.training.heads.figure import Figure, Shadows
+from tpn_engine.training.heads.geometry import rotation, unit, vertex_normals
+from tpn_engine.training.heads.mesh import Look, Material, Mesh
+from tpn_engine.training.heads.parameters import HeadParameters
+from tpn_engine.training.heads.transfer import light_transfer, unshadowed_transfer
+
+
+def proxy_mesh(
+    proxy: Proxy,
+    points: np.ndarray,
+    normals: np.ndarray,
+    transfer: np.ndarray,
+    texture: np.ndarray,
+    material: Material,
+    look: Look,
+) -> Mesh:
+    """A fitted part whose `points` [P,3], `normals` [P,3] and `transfer` [P,9] are known."""
+    return Mesh(
+        positions=points[proxy.point],
+        normals=normals[proxy.point],
+        uv=proxy.uv,
+        transfer=transfer[proxy.point],
+        triangles=proxy.triangles,
+        texture=texture,
+        material=material,
+        look=look,
+    )
+
+
+def skin_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows: Shadows, texture: np.ndarray) -> Mesh:
+    """The whole skin with its painted atlas."""
+    layout = assets.skin
+    return Mesh(
+        positions=figure.skin.points[layout.point],
+        normals=figure.skin.normals[layout.point],
+        uv=layout.atlas_uv,
+        transfer=shadows.on_skin[layout.point],
+        triangles=layout.textured_triangles,
+        texture=texture,
+        material="skin",
+        look=Look(roughness=head.skin.roughness, bump=0.006),
+    )
+
+
+def cloth_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows: Shadows) -> Mesh:
+    """The garment: the covered skin raised by 3 mm."""
+    layout, skin = assets.skin, figure.skin
+    inside = covered(layout.rest, head.clothing)[layout.triangles].all(1)
+    raised = skin.points + skin.normals * 0.009
+    return Mesh(
+        positions=raised[layout.point],
+        normals=skin.normals[layout.point],
+        uv=layout.body_uv * 9 % 1,
+        transfer=shadows.on_skin[layout.point],
+        triangles=layout.textured_triangles[inside],
+        texture=cloth_texture(head.clothing, head.rng("cloth")),
+        material="cloth",
+        look=Look(roughness=0.75, specular=0.35, bump=0.01),
+    )
+
+
+def eyes_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows: Shadows) -> Mesh:
+    """Both eyeballs, turned to the gaze, with spherical normals."""
+    proxy = assets.proxies["eyes"]
+    points = proxy.fit(figure.base)
+    yaw, pitch = head.expression.gaze
+    turn = rotation("y", yaw) @ rotation("x", pitch)
+    left = points[:, 0] > 0
+    centre = assets.eye_centres(figure.base)[left.astype(int)]
+    points = figure.to_world((points - centre) @ turn.T + centre)
+    normals = unit(points - figure.to_world(centre))
+    transfer = light_transfer(shadows.full(), points, normals, directions=64, offset=0.006)
+    white = (0.86, 0.86, 0.74) if head.eye == "eye_brown" else (1.0, 0.93, 0.86)  # that picture is too bright
+    look = Look(tint=white, roughness=0.14, specular=0.8)
+    return proxy_mesh(proxy, points, normals, transfer, assets.textures[head.eye], "glossy", look)
+
+
+def mouth_meshes(assets: HeadAssets, figure: Figure, shadows: Shadows) -> list[Mesh]:
+    """Teeth and tongue."""
+    looks = {
+        "teeth": Look(tint=(1.25, 1.2, 1.08), roughness=0.25),
+        "tongue": Look(roughness=0.35, specular=0.8),
+    }
+    meshes = []
+    for name, look in looks.items():
+        proxy = assets.proxies[name]
+        points = figure.to_world(proxy.fit(figure.base))
+        normals = vertex_normals(points, proxy.point_triangles)
+        transfer = 0.55 * light_transfer([shadows.skin], points, normals, directions=32, offset=0.003)
+        transfer += 0.22 * unshadowed_transfer(normals)  # light that reaches in through lips and cheeks
+        meshes.append(proxy_mesh(proxy, points, normals, transfer, assets.textures[name], "glossy", look))
+    return meshes
+
+
+def decal_mesh(
+    assets: HeadAssets, name: str, figure: Figure, shadows: Shadows, look: Look, offset: float = 0.0
+) -> Mesh:
+    """A flat part, brows or lashes, lit as the skin near it and `offset` EG3D units off it."""
+    proxy = assets.proxies[name]
+    points = figure.to_world(proxy.fit(figure.base))
+    nearest = figure.skin.nearest(points)
+    normals = figure.skin.normals[nearest]
+    raised = points + normals * offset
+    return proxy_mesh(proxy, raised, normals, shadows.on_skin[nearest], assets.textures[name], "decal", look)
