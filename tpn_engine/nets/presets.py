@@ -142,7 +142,7 @@ def synthetic_heads() -> Preset:
             channel_max=256,
             plane_resolution=128,
             plane_axes="xy_xz_yz",
-            render_resolution=64,
+            render_resolution=48,
             rendering=RenderingPreset(depth_samples=24, importance_samples=24),
             super_resolution=None,
             image_resolution=256,
