@@ -13,7 +13,7 @@ from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import PlaneSampler
 from tpn_engine.nets.presets import PlaneAxes, RenderingPreset
 
-_CHUNK = 32768  # samples evaluated at once: bounds the memory and keeps the decoder's hidden layer in cache
+_CHUNK = 65536  # samples evaluated at once: bounds the memory, and the decoder's hidden layer stays near the core
 
 
 @dataclass(frozen=True)
