@@ -143,7 +143,7 @@ def synthetic_heads() -> Preset:
             plane_resolution=128,
             plane_axes="xy_xz_yz",
             render_resolution=48,
-            rendering=RenderingPreset(depth_samples=24, importance_samples=24),
+            rendering=RenderingPreset(depth_samples=24, importance_samples=24, box_limits=True),
             super_resolution=None,
             image_resolution=256,
         ),
