@@ -95,8 +95,9 @@ class Renderer:
         """Take these meshes in place of the last ones."""
         for loaded in self._loaded:
             loaded.release()
+        visible = [mesh for mesh in meshes if len(mesh.triangles)]
         # Decals are blended over what is solid, so they come last.
-        self._loaded = [self._upload(mesh) for mesh in sorted(meshes, key=lambda mesh: mesh.material == "decal")]
+        self._loaded = [self._upload(mesh) for mesh in sorted(visible, key=lambda mesh: mesh.material == "decal")]
 
     def render(self, camera: Camera, light: Light) -> HeadPicture:
         """The loaded meshes from `camera` under `light`."""
