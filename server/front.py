@@ -96,7 +96,7 @@ def _service(request: Request) -> Service:
 
 def _problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The failures a request can be answered with, for the description."""
-    always = ("unauthorized", "forbidden", "timeout", "too_large", "internal")
+    always = ("unauthorized", "forbidden", "timeout", "too_large", "option", "internal")
     return {STATUS[code]: {"model": Problem} for code in (*always, *codes)}
 
 
@@ -105,7 +105,7 @@ def _file(*suffixes: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "The file.", "content": content}}
 
 
-_MADE = ("not_found", "not_done", "gone", "not_an_image", "option", "device", "deadline", "file")
+_MADE = ("not_found", "not_done", "gone", "not_an_image", "device", "deadline", "file")
 _PHOTO_BODY = {
     "requestBody": {
         "required": True,
@@ -135,7 +135,7 @@ async def models(service: ServiceParameter) -> list[ModelInfo]:
 @router.post(
     "/captures",
     status_code=202,
-    responses=_problems("not_an_image", "option", "model", "queue_full", "stopping", "file"),
+    responses=_problems("not_an_image", "model", "queue_full", "stopping", "file"),
     openapi_extra=_PHOTO_BODY,
 )
 async def add_capture(

@@ -83,6 +83,13 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class Began:
+    """The worker works on the order: until then, its death has nothing to do with it."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Reached:
     """`fraction` is of the whole order, in [0, 1]."""
 

@@ -15,24 +15,30 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from server.messages import Cancel, Failed, Finished, Hello, Logged, Order, Reached, Work
+from server.messages import Began, Cancel, Failed, Finished, Hello, Logged, Order, Reached, Work
 from server.protocol import ServiceError, WorkerState
 from server.worker import run_worker
 from tpn_engine.errors import CancelledError
 
 START_SECONDS = 600.0  # torch from a cold, slow disk on a machine at full load
 GRACE_SECONDS = 10.0  # between asking the worker to stop its work and killing it
+ATTEMPTS = 3  # at giving an order to a worker that dies before it begins
 FAILED_STARTS = 3  # in a row, before whoever waits for the worker is told
 LONGEST_DELAY = 30.0  # seconds between starts that fail
 
 _log = logging.getLogger("tpn.server")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Assignment:
     number: int
     facts: asyncio.Future[dict[str, Any]]
     report: Callable[[str, float], None] | None
+    began: bool = False
+
+
+class _NeverBegunError(Exception):
+    """The worker died with an order it had not looked at."""
 
 
 class Supervisor:
@@ -56,7 +62,8 @@ class Supervisor:
         self._stopping = False
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._ready = False
+        self._ready = False  # takes work
+        self._greeted = False  # this process got as far as saying hello
 
     @property
     def state(self) -> WorkerState:
@@ -88,6 +95,7 @@ class Supervisor:
     def restart(self) -> None:
         """Replace the worker by a new one: all its memory is given back, the device's own included."""
         if self._process is not None:
+            self._ready = False  # at once: nobody may give it work while its end is on its way to us
             self._process.kill()
 
     async def perform(
@@ -98,14 +106,21 @@ class Supervisor:
         To cancel the awaiting task is to cancel the work. Raises ServiceError: the worker's failure under
         its own code, "worker" if the process died, "deadline" after so many seconds.
         """
-        await self._until_ready()
+        for _ in range(ATTEMPTS):
+            await self._until_ready()
+            with suppress(_NeverBegunError):
+                return await self._perform_once(work, deadline, report)
+        raise ServiceError("worker", "The engine's worker process dies again and again: the log says why.")
+
+    async def _perform_once(
+        self, work: Work, deadline: float, report: Callable[[str, float], None] | None
+    ) -> dict[str, Any]:
         self._number += 1
-        facts: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        assignment = _Assignment(self._number, facts, report)
+        assignment = _Assignment(self._number, asyncio.get_running_loop().create_future(), report)
         self._assignment = assignment
         self._send(Order(assignment.number, work))
         try:
-            return await asyncio.wait_for(asyncio.shield(facts), deadline)
+            return await asyncio.wait_for(asyncio.shield(assignment.facts), deadline)
         except (TimeoutError, asyncio.TimeoutError):
             await self._interrupt(assignment)
             raise ServiceError("deadline", f"This took longer than {deadline:.0f} seconds: ask for less.") from None
@@ -151,14 +166,14 @@ class Supervisor:
         )
         await asyncio.to_thread(process.start)
         theirs.close()
-        self._process, self._connection = process, ours
+        self._process, self._connection, self._greeted = process, ours, False
         self.restarts += 1
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._listen, args=(loop, process, ours), name="worker-ear", daemon=True).start()
         loop.call_later(START_SECONDS, self._check_started, process)
 
     def _check_started(self, process: SpawnProcess) -> None:
-        if process is self._process and not self._ready:
+        if process is self._process and not self._greeted:
             _log.error("The worker was not ready within %.0f seconds", START_SECONDS)
             process.kill()
 
@@ -181,13 +196,16 @@ class Supervisor:
             logging.getLogger("tpn.worker").log(message.level, message.text)
         elif isinstance(message, Hello):
             self.hello, self.memory_free = message, message.memory_free
-            self._ready, self._failures = True, 0
+            self._ready, self._greeted, self._failures = True, True, 0
             _log.info("The worker %s is ready on %s", process.pid, message.device)
             self._announce()
         elif self._assignment is not None and message.number == self._assignment.number:
             self._report(self._assignment, message)
 
-    def _report(self, assignment: _Assignment, message: Reached | Finished | Failed) -> None:
+    def _report(self, assignment: _Assignment, message: Began | Reached | Finished | Failed) -> None:
+        if isinstance(message, Began):
+            assignment.began = True
+            return
         if isinstance(message, Reached):
             if assignment.report is not None:
                 assignment.report(message.stage, message.fraction)
@@ -207,11 +225,13 @@ class Supervisor:
         if process is not self._process:
             return
         reason = f"The engine's worker process {_how_it_ended(process.exitcode)}: it was started again."
-        was_ready, self._ready, self._connection = self._ready, False, None
-        self._failures = 0 if was_ready else self._failures + 1
+        self._ready, self._connection = False, None
+        if not self._greeted:
+            self._failures += 1
         assignment, self._assignment = self._assignment, None
         if assignment is not None and not assignment.facts.done():
-            assignment.facts.set_exception(ServiceError("worker", reason))
+            error = ServiceError("worker", reason) if assignment.began else _NeverBegunError()
+            assignment.facts.set_exception(error)
         if not self._stopping:
             _log.warning("The worker %s %s", process.pid, _how_it_ended(process.exitcode))
             delay = min(2.0**self._failures - 1, LONGEST_DELAY)

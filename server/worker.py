@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from server.messages import Cancel, Failed, Finished, Hello, Logged, Order, Reached
+from server.messages import Began, Cancel, Failed, Finished, Hello, Logged, Order, Reached
 from tpn_engine.errors import HeadCaptureError
 from tpn_engine.progress import Progress
 
@@ -74,6 +74,7 @@ class Worker:
     def _fulfil(self, maker: Maker, order: Order) -> None:
         number = order.number
         progress = Progress(_Reporter(self, number), lambda: number in self._cancelled)
+        self.send(Began(number))
         try:
             facts = maker.make(order.work, progress)
         except HeadCaptureError as error:
