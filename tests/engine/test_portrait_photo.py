@@ -60,7 +60,7 @@ def test_lossy_formats(file_format: str, options: dict):
 
 
 def test_heic():
-    assert difference(heic(ASTRONAUT, quality=90)) < 3
+    assert difference(heic(ASTRONAUT.crop((128, 0, 328, 180)), quality=90), PIXELS[:180, 128:328]) < 3
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "packbits"])
@@ -213,7 +213,7 @@ BAD_BYTES = {
     "tiff, half": (cut_off(photos.encoded(ASTRONAUT, "TIFF"), 0.5), NotAnImageError),
     "bmp, half": (cut_off(photos.encoded(ASTRONAUT, "BMP"), 0.5), NotAnImageError),
     "gif, half": (cut_off(photos.encoded(ASTRONAUT, "GIF"), 0.5), NotAnImageError),
-    "heic, half": (cut_off(heic(ASTRONAUT), 0.5), NotAnImageError),
+    "heic, half": (cut_off(heic(ASTRONAUT.crop((128, 0, 328, 180))), 0.5), NotAnImageError),
     "text bomb": (photos.text_bomb(), NotAnImageError),
     "png bomb": (photos.png(60000, 60000, 2, 8), ImageTooLargeError),
     "png bomb, below Pillow's own limit": (photos.png(11000, 11000, 2, 8), ImageTooLargeError),

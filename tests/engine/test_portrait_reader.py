@@ -85,7 +85,7 @@ def test_eyes_and_mouth_are_where_eg3d_puts_them(portrait: Portrait):
     np.testing.assert_allclose(right_eye, [188, 206], atol=12)
     np.testing.assert_allclose(left_eye, [328, 212], atol=12)
     np.testing.assert_allclose(mouth, [256, 335], atol=12)
-    assert (left_eye - right_eye)[0] == pytest.approx(139, rel=0.05)
+    assert (left_eye - right_eye)[0] == pytest.approx(139, rel=0.02)
 
 
 def test_camera_explains_the_landmarks(portrait: Portrait):
