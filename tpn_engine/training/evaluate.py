@@ -67,6 +67,7 @@ def evaluate(model: Model, files: list[Path], *, sheet_heads: int = 8, progress:
     collected: dict[str, dict[str, list[ViewMeasures]]] = {}
     seconds: dict[str, list[float]] = {}
     rows: list[np.ndarray] = []
+    rendering = model.preset.generator.rendering
     for index, path in enumerate(files):
         progress("evaluate", index / len(files))
         head = HeadViews.load(path)
@@ -79,7 +80,7 @@ def evaluate(model: Model, files: list[Path], *, sheet_heads: int = 8, progress:
                 group = "source" if index == source else group_of(views[source].camera, view.camera)
                 if group is None:
                     continue
-                seen = render_view(field, view.camera, size=len(view.alpha))
+                seen = render_view(field, view.camera, size=len(view.alpha), rendering=rendering)
                 measures = compare_views(seen.rgb, seen.alpha, seen.depth, view.on_black(), view.alpha, view.depth)
                 collected.setdefault(method, {}).setdefault(group, []).append(measures)
                 if len(rows) < sheet_heads:
