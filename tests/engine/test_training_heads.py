@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -435,6 +438,14 @@ def test_shadowed_transfer_darkens(renderer):
         renderer.load([replace(bright, transfer=bright.transfer * share)])
         seen.append(int(renderer.render(camera, even_light()).rgb[v, u, 0]))
     assert seen[1] < 0.7 * seen[0]
+
+
+def test_missing_egl_is_told_in_a_sentence(tmp_path):
+    script = "from tpn_engine.training.heads.renderer import Renderer; Renderer(8)"
+    without = os.environ | {"__EGL_VENDOR_LIBRARY_DIRS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=without, capture_output=True, text=True, check=False)
+    assert "DeviceError: No OpenGL through EGL" in done.stderr
+    assert "apt-get install libegl1" in done.stderr
 
 
 # Whole heads, from assets in the true format with an egg for a head

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from tpn_engine.errors import HeadCaptureError
 from tpn_engine.progress import Progress
-from tpn_engine.training.heads.dataset import RenderJob, render_dataset
+
+try:
+    from tpn_engine.training.heads.dataset import RenderJob, render_dataset
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: install what rendering needs with pip install 'tpn-engine[train]'.")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
