@@ -61,23 +61,19 @@ def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return rgba[..., :3], rgba[..., 3]
 
 
-def snapshot(item, depth: int = 3) -> dict[str, object]:
-    """All plain settings of a Blender structure and of the structures inside it."""
-    found: dict[str, object] = {}
-    for prop in item.bl_rna.properties:
-        if prop.identifier == "rna_type":
-            continue
-        value = getattr(item, prop.identifier)
-        if prop.type == "POINTER":
-            if isinstance(value, bpy.types.ID):
-                found[prop.identifier] = value.name_full
-            elif value is not None and depth:
-                found[prop.identifier] = snapshot(value, depth - 1)
-        elif prop.type == "COLLECTION":
-            found[prop.identifier] = [getattr(entry, "name", "") for entry in value]
-        else:
-            found[prop.identifier] = list(value) if getattr(prop, "is_array", False) else value
-    return found
+def snapshot(scene) -> dict[str, object]:
+    """The scene's settings: all plain values of everything a render could touch."""
+    parts = [scene, scene.render, scene.render.image_settings, scene.render.ffmpeg, scene.view_settings]
+    parts += [scene.display_settings, scene.display, scene.display.shading, scene.eevee, scene.cycles]
+    values = {
+        f"{part.bl_rna.identifier}.{prop.identifier}": getattr(part, prop.identifier)
+        for part in parts
+        for prop in part.bl_rna.properties
+        if prop.type not in {"POINTER", "COLLECTION"}
+    }
+    values |= {"camera": scene.camera, "world": scene.world}
+    values |= {f"marker {marker.name}": (marker.frame, marker.camera) for marker in scene.timeline_markers}
+    return {key: list(value) if hasattr(value, "__len__") else value for key, value in values.items()}
 
 
 def test_the_mesh_stands_where_the_engine_says(scene, files):
