@@ -30,7 +30,7 @@ def stage_config(**changes) -> StageConfig:
     values = {
         "steps": 10, "batch": 2, "learning_rate": 1e-3, "generator_learning_rate": 1e-3, "warmup": 2,
         "color_points": 300, "occupancy_points": 500, "source_share": 0.5, "color_weight": 1.0,
-        "occupancy_weight": 1.0, "ema": 0.9, "mixed_precision": False,
+        "occupancy_weight": 1.0, "density_per_logit": 10.0, "ema": 0.9, "mixed_precision": False,
     }  # fmt: skip
     return StageConfig(**(values | changes))
 
@@ -111,8 +111,8 @@ def test_measures_see_the_difference(head: HeadViews) -> None:
     assert same.psnr > 90
     assert same.iou == 1
     assert same.depth == 0
-    moved = [np.roll(part, 4, axis=1) for part in truth]
-    worse = compare_views(*moved, *truth)
+    rgb, alpha, depth = (np.roll(part, 4, axis=1) for part in truth)
+    worse = compare_views(rgb, alpha, depth, *truth)
     assert worse.psnr < 30
     assert worse.iou < 0.95
     assert worse.depth > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName, TrainingConfig
 from tpn_engine.training.data import head_files
 from tpn_engine.training.evaluate import evaluate
-from tpn_engine.training.stages import initialise
+from tpn_engine.training.stages import initialise, stretch_density
 from tpn_engine.training.trainer import LOG_EVERY, train_stage
 
 
@@ -54,6 +55,16 @@ def test_each_phase_learns(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -
     assert pivot[-1]["wrong"] < 0.5 * pivot[0]["wrong"]
     assert pivot[-1]["color"] < 0.7 * pivot[0]["color"]
     assert refinement[-1]["color"] < pivot[-1]["color"]
+
+
+def test_stretching_the_density_keeps_the_surface(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
+    network = deepcopy(trained[0])
+    features = torch.randn(1000, 8)
+    level = tiny_preset().iso_level
+    before = network.decoder.decoder(features)[0] - level
+    stretch_density(network, level, 50.0)
+    after = network.decoder.decoder(features)[0] - level
+    torch.testing.assert_close(after, 50 * before, rtol=1e-4, atol=1e-2)
 
 
 def test_going_on_equals_never_having_stopped(data: Path, tmp_path: Path) -> None:

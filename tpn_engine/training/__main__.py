@@ -14,7 +14,7 @@ from tpn_engine.errors import HeadCaptureError, OptionError
 from tpn_engine.nets.presets import synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import TrainingConfig
-from tpn_engine.training.stages import initialise
+from tpn_engine.training.stages import initialise, stretch_density
 from tpn_engine.training.trainer import describe, train_stage
 
 CONFIG = Path(__file__).parent / "configs" / "synthetic-heads.json"
@@ -47,7 +47,11 @@ def train(options: argparse.Namespace) -> None:
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     options.run.mkdir(parents=True, exist_ok=True)
     heads = 0
-    for name in config.stages:
+    worth = 0.0
+    for name, stage in config.stages.items():
+        if worth:
+            stretch_density(network, preset.iso_level, stage.density_per_logit / worth)
+        worth = stage.density_per_logit
         for entry in train_stage(network, name, preset, config, options.data, options.run, device, options.minutes):
             heads = int(entry["heads"])
             print(json.dumps(entry), flush=True)

@@ -18,8 +18,10 @@ class StageConfig:
 
     `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with
     known sides of the surface. The learning rates rise linearly over `warmup` steps and fall to
-    zero with a cosine at `steps`. `ema` is the decay of the averaged weights that are shipped. With `mixed_precision`
-    the networks run in bfloat16 where torch's autocast allows it; field and losses stay float32.
+    zero with a cosine at `steps`. `density_per_logit` is how many units of density one unit of
+    occupancy logit is worth: few are easy to learn, many make renders as crisp as the surface.
+    `ema` is the decay of the averaged weights that are shipped. With `mixed_precision` the
+    networks run in bfloat16 where torch's autocast allows it; field and losses stay float32.
     """
 
     steps: int
@@ -32,6 +34,7 @@ class StageConfig:
     source_share: float
     color_weight: float
     occupancy_weight: float
+    density_per_logit: float
     ema: float
     mixed_precision: bool
 

@@ -12,8 +12,6 @@ from tpn_engine.nets.generator import Generator
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import Batch
 
-DENSITY_PER_LOGIT = 10.0  # how many units of density one unit of occupancy logit is worth
-
 
 @dataclass
 class FieldLoss:
@@ -39,7 +37,7 @@ def field_loss(
     density, features = generator.decoder(sampled)
     count = batch.occupancy_at.shape[1]
 
-    logit = (density[:, :count, 0] - iso_level) / DENSITY_PER_LOGIT
+    logit = (density[:, :count, 0] - iso_level) / config.density_per_logit
     entropy = functional.binary_cross_entropy_with_logits(logit, batch.occupied, reduction="none")
     known = batch.known.sum().clamp(min=1)
     occupancy = (entropy * batch.known).sum() / known

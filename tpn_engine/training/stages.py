@@ -25,6 +25,14 @@ def initialise(network: TriPlaneNet) -> None:
         output.bias[0] = 0.0
 
 
+def stretch_density(network: TriPlaneNet, iso_level: float, factor: float) -> None:
+    """Multiply how far the density is from the iso-level: the surface stays, what is around it clears up."""
+    output = cast(FullyConnected, network.decoder.decoder.net[2])
+    with torch.no_grad():
+        output.weight[0] *= factor
+        output.bias[0] = iso_level + factor * (output.bias[0] - iso_level)
+
+
 def trained_modules(network: TriPlaneNet, stage: StageName) -> list[tuple[nn.Module, Callable[[StageConfig], float]]]:
     """The modules a stage changes, each with its learning rate."""
     if stage == "pivot":

@@ -1,0 +1,75 @@
+"""The model in the package on a real photo: one closed head whose surface is where its renders see it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import trimesh
+from PIL import Image
+
+from tpn_engine import Capture, Engine, HeadMesh
+from tpn_engine.nets.volume import rays
+from tpn_engine.views import render_view
+
+HEAD_SIZE = 0.62  # EG3D units from chin to crown of an average adult head
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    return Engine.load(device="cpu").capture(Image.fromarray(skimage.data.astronaut()))
+
+
+@pytest.fixture(scope="module")
+def mesh(capture: Capture) -> HeadMesh:
+    return capture.mesh(192)
+
+
+@pytest.fixture(scope="module")
+def solid(mesh: HeadMesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False)
+
+
+def test_source_render_looks_like_the_photo(capture: Capture) -> None:
+    rendered = np.asarray(capture.render(size=64), np.float32) / 255
+    crop = np.asarray(Image.fromarray(capture.crop).resize((64, 64), Image.Resampling.BOX), np.float32) / 255
+    matte = np.asarray(Image.fromarray(capture.matte).resize((64, 64), Image.Resampling.BOX), np.float32) / 255
+    error = np.abs(rendered - crop * matte[..., None])[matte > 0.5].mean()
+    flipped = np.abs(rendered[:, ::-1] - crop * matte[..., None])[matte > 0.5].mean()
+    assert error < 0.12
+    assert error < flipped
+
+
+def test_one_component_facing_outward(mesh: HeadMesh, solid: trimesh.Trimesh) -> None:
+    assert solid.body_count == 1
+    assert solid.is_watertight
+    assert solid.volume > 0.02
+    outside = mesh.vertices + 0.004 * mesh.normals
+    assert solid.contains(outside[:: len(outside) // 400]).mean() < 0.02
+
+
+def test_face_is_in_front_and_the_head_is_as_large_as_a_head(mesh: HeadMesh) -> None:
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    assert (high - low)[0] > 0.3
+    assert 0.5 < (high - low)[1] <= 1.01
+    nose = mesh.vertices[(np.abs(mesh.vertices[:, 0]) < 0.05) & (np.abs(mesh.vertices[:, 1]) < 0.05), 2].max()
+    assert 0.08 < nose < 0.25
+
+
+def test_surface_is_where_the_source_view_sees_it(capture: Capture, mesh: HeadMesh, solid: trimesh.Trimesh) -> None:
+    size = 96
+    view = render_view(capture.field, capture.camera, size, rendering=capture.rendering)
+    origins, directions = (part[0].numpy() for part in rays(torch.from_numpy(capture.camera.label)[None], size))
+    seen = np.flatnonzero(view.alpha.ravel() > 0.95)
+    places, hits, _ = solid.ray.intersects_location(origins[seen], directions[seen], multiple_hits=False)
+    depth = capture.camera.project(places)[:, 2]
+    error = np.abs(depth - view.depth.ravel()[seen][hits])
+    assert len(hits) > 0.97 * len(seen)
+    assert np.median(error) < 0.01 * HEAD_SIZE
+
+
+def test_vertex_colors_are_the_decoders(capture: Capture, mesh: HeadMesh) -> None:
+    with torch.inference_mode():
+        expected = capture.field.colors(torch.from_numpy(mesh.vertices)).numpy()
+    assert np.abs(mesh.colors - expected).max() < 1 / 255
