@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from server.guard import limited_body
@@ -349,7 +350,10 @@ async def _no_such_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "option")
     response = _answer(code, f"{error.detail}: see /v1/openapi.json.", error.status_code)
-    response.headers.update(error.headers or {})
+    if error.status_code == STATUS["method_not_allowed"]:
+        path = request.url.path
+        routes = [route for route in router.routes if isinstance(route, APIRoute) and route.path_regex.match(path)]
+        response.headers["allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
     return response
 
 

@@ -229,4 +229,5 @@ def test_unknown_paths_and_methods(service: ServiceProcess) -> None:
         answer = service.get(path)
         assert answer.status in (404, 405)
         assert set(answer.json) == {"code", "message"}
-    assert service.ask("PUT", "/v1/health").status == 405
+    answer = service.ask("PUT", "/v1/captures/nobody")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, GET")

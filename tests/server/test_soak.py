@@ -125,7 +125,9 @@ def test_requests_made_from_the_description(service: ServiceProcess) -> None:
     command = [str(schemathesis), "run", f"{service.connection['url']}/v1/openapi.json"]
     command += ["--header", f"Authorization: Bearer {service.connection['token']}"]
     command += ["--exclude-path", "/v1/shutdown", "--exclude-path", "/v1/release", "--seed", "1"]
-    command += ["--max-examples", "60", "--request-timeout", "60", "--exclude-checks", "unsupported_method"]
+    # A schema can't say which bytes are a photo, and a cancelled job is still told about.
+    command += ["--exclude-checks", "positive_data_acceptance,use_after_free"]
+    command += ["--max-examples", "60", "--request-timeout", "60"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 10, check=False)
     assert ended.returncode == 0, ended.stdout
     assert service.health()["worker"]["restarts"] == 0
