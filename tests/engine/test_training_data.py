@@ -30,7 +30,7 @@ def stage_config(**changes) -> StageConfig:
     values = {
         "steps": 10, "batch": 2, "learning_rate": 1e-3, "generator_learning_rate": 1e-3, "warmup": 2,
         "color_points": 300, "occupancy_points": 500, "source_share": 0.5, "color_weight": 1.0,
-        "occupancy_weight": 1.0, "density_per_logit": 10.0, "ema": 0.9, "mixed_precision": False,
+        "occupancy_weight": 1.0, "density_per_logit": 10.0, "plane_gain": 1.0, "ema": 0.9, "mixed_precision": False,
     }  # fmt: skip
     return StageConfig(**(values | changes))
 

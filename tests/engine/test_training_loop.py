@@ -17,7 +17,7 @@ from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName, TrainingConfig
 from tpn_engine.training.data import head_files
 from tpn_engine.training.evaluate import evaluate
-from tpn_engine.training.stages import initialise, stretch_density
+from tpn_engine.training.stages import initialise, scale_planes, stretch_density
 from tpn_engine.training.trainer import LOG_EVERY, train_stage
 
 
@@ -65,6 +65,18 @@ def test_stretching_the_density_keeps_the_surface(trained: tuple[TriPlaneNet, di
     stretch_density(network, level, 50.0)
     after = network.decoder.decoder(features)[0] - level
     torch.testing.assert_close(after, 50 * before, rtol=1e-4, atol=1e-2)
+
+
+def test_scaling_the_planes_keeps_the_field(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
+    network = deepcopy(trained[0])
+    photo, points = torch.rand(1, 3, 64, 64), torch.rand(500, 3) - 0.5
+    before = network.pivot(photo).planes
+    density, colors = network.decoder.field(before[0]).sample(points)
+    scale_planes(network, 0.1)
+    after = network.pivot(photo).planes
+    torch.testing.assert_close(after, 0.1 * before, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(network.decoder.field(after[0]).sample(points)[0], density, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(network.decoder.field(after[0]).sample(points)[1], colors, rtol=1e-3, atol=1e-3)
 
 
 def test_going_on_equals_never_having_stopped(data: Path, tmp_path: Path) -> None:

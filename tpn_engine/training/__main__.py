@@ -14,7 +14,7 @@ from tpn_engine.errors import HeadCaptureError, OptionError
 from tpn_engine.nets.presets import synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import TrainingConfig
-from tpn_engine.training.stages import initialise, stretch_density
+from tpn_engine.training.stages import initialise, scale_planes, stretch_density
 from tpn_engine.training.trainer import describe, train_stage
 
 CONFIG = Path(__file__).parent / "configs" / "synthetic-heads.json"
@@ -51,6 +51,7 @@ def train(options: argparse.Namespace) -> None:
     for name, stage in config.stages.items():
         if worth:
             stretch_density(network, preset.iso_level, stage.density_per_logit / worth)
+        scale_planes(network, stage.plane_gain)
         worth = stage.density_per_logit
         for entry in train_stage(network, name, preset, config, options.data, options.run, device, options.minutes):
             heads = int(entry["heads"])

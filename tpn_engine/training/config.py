@@ -20,6 +20,8 @@ class StageConfig:
     known sides of the surface. The learning rates rise linearly over `warmup` steps and fall to
     zero with a cosine at `steps`. `density_per_logit` is how many units of density one unit of
     occupancy logit is worth: few are easy to learn, many make renders as crisp as the surface.
+    Before the phase the planes are scaled by `plane_gain` and the decoder's first layer by its inverse:
+    the field stays, and offsets of ordinary size count.
     `ema` is the decay of the averaged weights that are shipped. With `mixed_precision` the
     networks run in bfloat16 where torch's autocast allows it; field and losses stay float32.
     """
@@ -35,6 +37,7 @@ class StageConfig:
     color_weight: float
     occupancy_weight: float
     density_per_logit: float
+    plane_gain: float
     ema: float
     mixed_precision: bool
 

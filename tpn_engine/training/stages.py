@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tpn_engine.nets.layers import FullyConnected
+from tpn_engine.nets.stylegan2 import ToImage
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName
 from tpn_engine.training.data import Batch
@@ -31,6 +32,17 @@ def stretch_density(network: TriPlaneNet, iso_level: float, factor: float) -> No
     with torch.no_grad():
         output.weight[0] *= factor
         output.bias[0] = iso_level + factor * (output.bias[0] - iso_level)
+
+
+def scale_planes(network: TriPlaneNet, gain: float) -> None:
+    """Multiply the generator's planes by `gain` and the decoder's first layer by its inverse: the field stays."""
+    synthesis = network.decoder.backbone.synthesis
+    with torch.no_grad():
+        for module in synthesis.modules():
+            if isinstance(module, ToImage):
+                module.weight *= gain
+                module.bias *= gain
+        cast(FullyConnected, network.decoder.decoder.net[0]).weight /= gain
 
 
 def trained_modules(network: TriPlaneNet, stage: StageName) -> list[tuple[nn.Module, Callable[[StageConfig], float]]]:
