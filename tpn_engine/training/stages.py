@@ -40,9 +40,9 @@ def scale_planes(network: TriPlaneNet, gain: float) -> None:
     with torch.no_grad():
         for module in synthesis.modules():
             if isinstance(module, ToImage):
-                module.weight *= gain
-                module.bias *= gain
-        cast(FullyConnected, network.decoder.decoder.net[0]).weight /= gain
+                module.weight.mul_(gain)
+                module.bias.mul_(gain)
+        cast(FullyConnected, network.decoder.decoder.net[0]).weight.div_(gain)
 
 
 def trained_modules(network: TriPlaneNet, stage: StageName) -> list[tuple[nn.Module, Callable[[StageConfig], float]]]:
