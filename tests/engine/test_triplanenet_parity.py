@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,7 +14,7 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from tpn_engine.nets.generator import GeneratedView
+from tpn_engine.nets.generator import GeneratedView, Generator
 from tpn_engine.nets.presets import (
     GeneratorPreset,
     Preset,
@@ -23,6 +22,7 @@ from tpn_engine.nets.presets import (
     SuperResolutionPreset,
     ffhq512_128,
 )
+from tpn_engine.nets.psp_encoder import PspEncoder
 from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet, mirrored_label
 
 Size = Literal["full", "tiny"]
@@ -62,12 +62,24 @@ def preset(version: Literal[1, 2], pixel_shuffle: bool, size: Size) -> Preset:
     return official if size == "full" else replace(official, generator=TINY_GENERATOR)
 
 
-def filled(configuration: Preset) -> TriPlaneNet:
-    gc.collect()  # a full-size network is more than a gigabyte, and autograd's cycles keep the last one
-    network = TriPlaneNet(configuration).eval()
-    goldens.fill(network)
-    network.latent_avg.copy_(goldens.latent_avg())
-    return network
+@pytest.fixture(scope="module")
+def psp_encoder() -> PspEncoder:
+    """Most of the weights, and the same in all networks here: made once."""
+    encoder = PspEncoder(ffhq512_128().psp, num_ws=14, w_dim=512).eval()
+    goldens.fill(encoder, prefix="psp_encoder.")
+    return encoder
+
+
+def filled(configuration: Preset, psp_encoder: PspEncoder) -> TriPlaneNet:
+    with torch.device("meta"):
+        network = TriPlaneNet(configuration)
+    network.psp_encoder = psp_encoder
+    network.triplanenet_encoder.to_empty(device="cpu")
+    goldens.fill(network.triplanenet_encoder, prefix="triplanenet_encoder.")
+    network.decoder = Generator(configuration.generator)
+    goldens.fill(network.decoder, prefix="decoder.")
+    network.latent_avg = goldens.latent_avg()
+    return network.eval()
 
 
 def golden_of(name: str, size: Size) -> goldens.Golden:
@@ -102,8 +114,8 @@ def test_mirrored_label(portrait: Portrait) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_version_1(portrait: Portrait, size: Size) -> None:
-    network, golden = filled(preset(1, True, size)), golden_of("e2e_v1", size)
+def test_version_1(portrait: Portrait, psp_encoder: PspEncoder, size: Size) -> None:
+    network, golden = filled(preset(1, True, size), psp_encoder), golden_of("e2e_v1", size)
     pivot = network.pivot(portrait.photo)
     golden.check("v1.codes", pivot.codes)
     golden.check("v1.y_hat_psp", pooled(network.decoder.render(pivot.planes, pivot.codes, portrait.label)))
@@ -131,8 +143,8 @@ def test_version_1(portrait: Portrait, size: Size) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("pixel_shuffle", [False, True])
-def test_version_2(portrait: Portrait, pixel_shuffle: bool, size: Size) -> None:
-    network = filled(preset(2, pixel_shuffle, size))
+def test_version_2(portrait: Portrait, psp_encoder: PspEncoder, pixel_shuffle: bool, size: Size) -> None:
+    network = filled(preset(2, pixel_shuffle, size), psp_encoder)
     golden = golden_of(f"e2e_v2_ps{int(pixel_shuffle)}", size)
     render, mirror = network.decoder.render, mirrored_label(portrait.label)
 
@@ -204,8 +216,8 @@ def official_sample_points(resolution: int) -> Tensor:
 
 
 @pytest.mark.parity
-def test_shape(portrait: Portrait) -> None:
-    network, golden = filled(preset(2, False, "full")), goldens.Golden("shape_v2")
+def test_shape(portrait: Portrait, psp_encoder: PspEncoder) -> None:
+    network, golden = filled(preset(2, False, "full"), psp_encoder), goldens.Golden("shape_v2")
     golden.check("create_samples64", official_sample_points(64)[None])
     golden.check("create_samples256", official_sample_points(256)[None])
     pivot = network.pivot(portrait.photo)
