@@ -1,4 +1,4 @@
-# SPDX-FileCopyrightText: 2025 The Head Capture authors
+# SPDX-FileCopyrightText: 2026 The Head Capture authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From scikit-image's photo of an astronaut to a head, a Blender scene, a turntable and a contact sheet."""
 

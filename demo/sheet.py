@@ -1,4 +1,4 @@
-# SPDX-FileCopyrightText: 2025 The Head Capture authors
+# SPDX-FileCopyrightText: 2026 The Head Capture authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Labelled pictures side by side."""
 

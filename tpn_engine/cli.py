@@ -258,6 +258,14 @@ def evaluate(
         typer.echo(report.markdown())
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def serve(context: typer.Context) -> None:
+    """Serve captures to programs on this machine."""
+    from server.__main__ import app as service
+
+    service(args=context.args, prog_name="tpn serve")
+
+
 @models.command("list")
 def list_models() -> None:
     """List the models, whether they are here and under which licence."""

@@ -1,4 +1,4 @@
-# SPDX-FileCopyrightText: 2025 The Head Capture authors
+# SPDX-FileCopyrightText: 2026 The Head Capture authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A captured head in the scene: mesh, material, cameras and timeline, in one collection."""
 

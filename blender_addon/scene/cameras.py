@@ -1,4 +1,4 @@
-# SPDX-FileCopyrightText: 2025 The Head Capture authors
+# SPDX-FileCopyrightText: 2026 The Head Capture authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The source camera of the portrait and the ring of cameras around the head."""
 

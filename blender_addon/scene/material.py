@@ -1,4 +1,4 @@
-# SPDX-FileCopyrightText: 2025 The Head Capture authors
+# SPDX-FileCopyrightText: 2026 The Head Capture authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The material that shows the photo's colours as they are."""
 

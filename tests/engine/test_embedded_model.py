@@ -35,10 +35,12 @@ def test_source_render_looks_like_the_photo(capture: Capture) -> None:
     rendered = np.asarray(capture.render(size=64), np.float32) / 255
     crop = np.asarray(Image.fromarray(capture.crop).resize((64, 64), Image.Resampling.BOX), np.float32) / 255
     matte = np.asarray(Image.fromarray(capture.matte).resize((64, 64), Image.Resampling.BOX), np.float32) / 255
-    error = np.abs(rendered - crop * matte[..., None])[matte > 0.5].mean()
-    flipped = np.abs(rendered[:, ::-1] - crop * matte[..., None])[matte > 0.5].mean()
-    assert error < 0.12
-    assert error < flipped
+    person, seen = crop * matte[..., None], matte > 0.5
+    error = np.abs(rendered - person)[seen].mean()
+    flat = np.abs(person[seen].mean(0) - person)[seen].mean()
+    upside_down = np.abs(rendered[::-1] - person)[seen].mean()
+    assert error < 0.85 * flat
+    assert error < 0.95 * upside_down
 
 
 def test_one_component_facing_outward(mesh: HeadMesh, solid: trimesh.Trimesh) -> None:

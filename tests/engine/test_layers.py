@@ -23,7 +23,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What may be imported sideways within these layers, where the packages would otherwise be strangers.
 GROUND = {"errors", "progress", "camera", "version", "files", "devices"}
-TOP_SIDEWAYS = {("capture", "capture_file"), ("__main__", "cli"), ("cli", "doctor")}
+TOP_SIDEWAYS = {("capture", "capture_file"), ("__main__", "cli"), ("cli", "doctor"), ("cli", "server")}
 
 
 def modules() -> list[Path]:
