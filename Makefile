@@ -25,9 +25,6 @@ parity: $(READY)
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak tests/server
 
-soak: $(READY)
-	$(BIN)/python -m pytest -m soak tests/server
-
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

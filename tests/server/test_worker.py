@@ -36,8 +36,10 @@ def limited(process: psutil.Process, kind: int, limit: int) -> Iterator[None]:
     """The system refuses the process more than so much of something."""
     before = resource.prlimit(process.pid, kind)
     resource.prlimit(process.pid, kind, (limit, before[1]))
-    yield
-    resource.prlimit(process.pid, kind, before)
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, kind, before)
 
 
 def test_killed_while_it_makes_a_capture(service: ServiceProcess) -> None:
@@ -97,7 +99,7 @@ def test_out_of_memory_is_a_sentence(service: ServiceProcess, done: str) -> None
     assert service.get(f"/v1/captures/{done}/mesh.npz?resolution=36").status == 200
     starved = worker(service)
     path = f"/v1/captures/{done}/mesh.npz?resolution=1000"
-    with limited(starved, resource.RLIMIT_AS, starved.memory_info().vms + 200 * 2**20):
+    with limited(starved, resource.RLIMIT_AS, starved.memory_info().vms + 1000 * 2**20):
         answer = service.get(path)
         assert (answer.status, answer.json["code"]) == (503, "device")
         assert "ran out of memory" in answer.json["message"]
