@@ -216,7 +216,8 @@ def test_turntables_leave_the_scene_as_it_was(scene, files):
 
 
 def test_a_video_shows_each_view_once(scene, files):
-    av = pytest.importorskip("av")
+    import av
+
     built = build(scene, files, frames=48)
     options = RenderOptions(width=64, height=64)
     render_orbit(scene, built, files / "turn.mp4", options, frames=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from tpn_engine.nets.presets import synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import TrainingConfig
 from tpn_engine.training.stages import initialise, scale_planes, stretch_density
-from tpn_engine.training.trainer import describe, train_stage
+from tpn_engine.training.trainer import train_stage
 
 CONFIG = Path(__file__).parent / "configs" / "synthetic-heads.json"
 
@@ -57,7 +58,7 @@ def train(options: argparse.Namespace) -> None:
             heads = int(entry["heads"])
             print(json.dumps(entry), flush=True)
     if options.export:
-        origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(describe(config))}"
+        origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(asdict(config))}"
         save_model(network.cpu(), preset.name, options.export, licence="CC0-1.0", origin=origin)
 
 

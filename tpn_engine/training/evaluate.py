@@ -72,12 +72,12 @@ def evaluate(model: Model, files: list[Path], *, sheet_heads: int = 8, progress:
         progress("evaluate", index / len(files))
         head = HeadViews.load(path)
         source = int(np.argmin(np.abs(head.yaws())))
-        views = [head.view(index) for index in range(len(head.cameras))]
+        views = [head.view(number) for number in range(len(head.cameras))]
         pictures = [views[source].on_black()]
         for method, field, spent in fields_of(model, views[source]):
             seconds.setdefault(method, []).append(spent)
-            for index, view in enumerate(views):
-                group = "source" if index == source else group_of(views[source].camera, view.camera)
+            for number, view in enumerate(views):
+                group = "source" if number == source else group_of(views[source].camera, view.camera)
                 if group is None:
                     continue
                 seen = render_view(field, view.camera, size=len(view.alpha), rendering=rendering)
@@ -100,7 +100,7 @@ def evaluate(model: Model, files: list[Path], *, sheet_heads: int = 8, progress:
 @torch.inference_mode()
 def fields_of(model: Model, source: PixelView) -> list[tuple[str, TriplaneField, float]]:
     """The fields that each phase of inversion makes of one view, with the seconds it took from the start."""
-    generator, preset = model.network.decoder, model.preset.generator
+    generator = model.network.decoder
     device = next(generator.parameters()).device
     photo = photo_tensor(source.on_black())[None].to(device)
     label = torch.from_numpy(source.camera.label)[None].to(device)
@@ -110,10 +110,10 @@ def fields_of(model: Model, source: PixelView) -> list[tuple[str, TriplaneField,
     refined = model.network.refine(pivot, photo, label)
     refined_seconds = time.perf_counter() - started
 
-    def field(planes: torch.Tensor) -> TriplaneField:
-        return TriplaneField(planes[0], generator.decoder, preset.plane_axes, preset.box_warp)
-
-    return [("pivot", field(pivot.planes), pivot_seconds), ("refined", field(refined), refined_seconds)]
+    return [
+        ("pivot", generator.field(pivot.planes[0]), pivot_seconds),
+        ("refined", generator.field(refined[0]), refined_seconds),
+    ]
 
 
 def write_report(report: Report, folder: Path) -> None:

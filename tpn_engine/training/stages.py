@@ -45,15 +45,15 @@ def scale_planes(network: TriPlaneNet, gain: float) -> None:
         cast(FullyConnected, network.decoder.decoder.net[0]).weight.div_(gain)
 
 
-def trained_modules(network: TriPlaneNet, stage: StageName) -> list[tuple[nn.Module, Callable[[StageConfig], float]]]:
+def trained_modules(network: TriPlaneNet, stage: StageName, config: StageConfig) -> list[tuple[nn.Module, float]]:
     """The modules a stage changes, each with its learning rate."""
     if stage == "pivot":
         return [
-            (network.psp_encoder, lambda config: config.learning_rate),
-            (network.decoder.backbone.synthesis, lambda config: config.generator_learning_rate),
-            (network.decoder.decoder, lambda config: config.generator_learning_rate),
+            (network.psp_encoder, config.learning_rate),
+            (network.decoder.backbone.synthesis, config.generator_learning_rate),
+            (network.decoder.decoder, config.generator_learning_rate),
         ]
-    return [(network.triplanenet_encoder, lambda config: config.learning_rate)]
+    return [(network.triplanenet_encoder, config.learning_rate)]
 
 
 def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config: StageConfig) -> Loss:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from tpn_engine.files import replacing
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName, TrainingConfig
@@ -40,10 +39,10 @@ class Stage:
         network.requires_grad_(False).eval()
         groups = []
         self.modules: list[nn.Module] = []
-        for module, rate in trained_modules(network, name):
+        for module, rate in trained_modules(network, name, config):
             module.requires_grad_(True).train()
             self.modules.append(module)
-            groups.append({"params": list(module.parameters()), "lr": rate(config)})
+            groups.append({"params": list(module.parameters()), "lr": rate})
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.rates = [group["lr"] for group in groups]
         self.loss = stage_loss(network, name, preset.iso_level, config)
@@ -100,12 +99,6 @@ class Stage:
             module.load_state_dict(average)
 
 
-def _save(path: Path, state: object) -> None:
-    beside = path.with_suffix(".part")
-    torch.save(state, beside)
-    os.replace(beside, path)
-
-
 def train_stage(
     network: TriPlaneNet,
     name: StageName,
@@ -145,11 +138,7 @@ def train_stage(
                 log.flush()
                 yield entry
             if stage.step % SAVE_EVERY == 0 or out_of_time or stage.step == steps:
-                _save(checkpoint, stage.state())
+                with replacing(checkpoint) as unfinished:
+                    torch.save(stage.state(), unfinished)
     stage.use_average()
     network.requires_grad_(False).eval()
-
-
-def describe(config: TrainingConfig) -> dict[str, object]:
-    """The configuration as it goes into the model's provenance."""
-    return asdict(config)
