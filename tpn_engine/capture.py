@@ -19,7 +19,7 @@ from tpn_engine.errors import CaptureFileError, OptionError
 from tpn_engine.files import checked_output
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
-from tpn_engine.nets.presets import RenderingPreset
+from tpn_engine.nets.presets import MeshColors, RenderingPreset
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.surface import HeadMesh, MeshOptions, extract_mesh
 from tpn_engine.views import video
@@ -35,7 +35,7 @@ class Capture:
 
     `codes` are the pivot's W+ latent codes [num_ws, w_dim]; `crop` [512, 512, 3] and `matte` [512, 512]
     are uint8; `camera` is the source camera; `provenance` is plain JSON: photo, model, method, versions,
-    warnings and seconds.
+    warnings and seconds. `iso_level`, `border` and `colors` are the model's own for meshes.
     """
 
     field: TriplaneField
@@ -46,6 +46,8 @@ class Capture:
     crop: np.ndarray
     matte: np.ndarray
     provenance: dict[str, Any]
+    border: float = 0.0
+    colors: MeshColors = "model"
 
     def to(self, device: torch.device | str) -> Capture:
         """The same capture with its field on another device."""
@@ -54,7 +56,7 @@ class Capture:
 
     def mesh(self, resolution: int = 256, *, progress: Progress = SILENT, **options: Any) -> HeadMesh:
         """The head mesh from a lattice of `resolution`^3; `options` are those of `MeshOptions`."""
-        chosen = MeshOptions(**{"resolution": resolution, "level": self.iso_level, **options})
+        chosen = MeshOptions(**{"resolution": resolution, "level": self.iso_level, "border": self.border, **options})
         matte = self.matte.astype(np.float32) / 255
         return extract_mesh(self.field, chosen, camera=self.camera, matte=matte, progress=progress)
 
@@ -111,6 +113,8 @@ class Capture:
             "box_warp": self.field.box_warp,
             "rendering": asdict(self.rendering),
             "iso_level": self.iso_level,
+            "border": self.border,
+            "colors": self.colors,
             "provenance": self.provenance,
         }
         write_capture_file(path, tensors, facts)
@@ -144,6 +148,8 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
         crop=tensors["crop"],
         matte=tensors["matte"],
         provenance=facts["provenance"],
+        border=facts.get("border", 0.0),  # files of version 0.1 have neither
+        colors=facts.get("colors", "model"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 PlaneAxes = Literal["xy_xz_zx", "xy_xz_yz"]
 SuperResolutionKind = Literal["8xdc", "8x", "4x", "2x"]
+MeshColors = Literal["photo", "model"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,11 @@ class RefinerPreset:
 
 @dataclass(frozen=True)
 class Preset:
-    """A whole TriPlaneNet. `matted` models see the person on black instead of the photo's background."""
+    """A whole TriPlaneNet. `matted` models see the person on black instead of the photo's background.
+
+    Its meshes, unless asked otherwise: the surface at `iso_level`, the fraction `border` of the lattice left
+    out at each side, the vertices' `colors` those of the photo or the decoder's alone.
+    """
 
     name: str
     generator: GeneratorPreset
@@ -118,6 +123,8 @@ class Preset:
     refiner: RefinerPreset
     matted: bool = False
     iso_level: float = 10.0
+    border: float = 0.0
+    colors: MeshColors = "model"
 
 
 def ffhq512_128(version: Literal[1, 2] = 2, pixel_shuffle: bool = False) -> Preset:
@@ -127,6 +134,7 @@ def ffhq512_128(version: Literal[1, 2] = 2, pixel_shuffle: bool = False) -> Pres
         generator=GeneratorPreset(),
         psp=PspPreset(),
         refiner=RefinerPreset(version=version, pixel_shuffle=version == 1 or pixel_shuffle),
+        border=30 / 256,  # EG3D's own scripts cut it off
     )
 
 
@@ -150,4 +158,5 @@ def synthetic_heads() -> Preset:
         psp=PspPreset(resolution=128, body=small, head_channels=64),
         refiner=RefinerPreset(version=2, resolution=128, pixel_shuffle=False, body=small),
         matted=True,
+        colors="photo",
     )
