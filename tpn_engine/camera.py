@@ -10,9 +10,16 @@ FOCAL = 4.2647  # EG3D's FFHQ focal length, in image widths
 RADIUS = 2.7  # distance of the camera from the world's origin, EG3D units
 LOOK_AT = (0.0, 0.0, 0.2)  # EG3D's avg_camera_pivot for FFHQ
 
+_HIGHEST = 1 - 2e-5 / np.pi  # sine of the steepest pitch: at the pole itself no direction is up (EG3D's bound)
+
 _MIRROR_SIGN = np.ones((4, 4), np.float32)
 for _row, _column in ((0, 1), (0, 2), (1, 0), (2, 0), (0, 3)):
     _MIRROR_SIGN[_row, _column] = -1.0
+
+
+def focal_length(field_of_view: float) -> float:
+    """EG3D's focal length, in image widths, of a field of view in degrees along the image's diagonal."""
+    return float(1 / (np.tan(field_of_view * 3.14159 / 360) * 1.414))  # rounded as in EG3D, whose labels have it so
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,11 @@ class Camera:
         """A camera on a sphere around the origin, aimed at `look_at`, without roll.
 
         Angles in degrees; yaw 0 is in front of the face, positive yaw moves the camera
-        toward the subject's left (+x), positive pitch moves it up.
+        toward the subject's left (+x), positive pitch moves it up, at most to 0.2 degrees from the pole.
         """
-        y, p = np.radians(yaw), np.radians(pitch)
-        position = radius * np.array([np.sin(y) * np.cos(p), np.sin(p), np.cos(y) * np.cos(p)])
+        y, height = np.radians(yaw), np.clip(np.sin(np.radians(pitch)), -_HIGHEST, _HIGHEST)
+        level = np.sqrt(1 - height**2)
+        position = radius * np.array([np.sin(y) * level, height, np.cos(y) * level])
         forward = np.asarray(look_at, np.float64) - position
         forward /= np.linalg.norm(forward)
         right = np.cross(forward, [0.0, 1.0, 0.0])

@@ -13,7 +13,7 @@ from goldens import Golden, analytic_maps, make_input, relative_error
 from PIL import Image
 from torch import Tensor
 
-from tpn_engine.camera import Camera
+from tpn_engine.camera import Camera, focal_length
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.discriminator import (
     ConvLayer,
@@ -26,6 +26,7 @@ from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.layers import (
     FullyConnected,
     downsample2d,
+    filter2d,
     modulated_conv2d,
     normalize_second_moment,
     resample_filter,
@@ -40,7 +41,7 @@ from tpn_engine.nets.presets import (
     SuperResolutionKind,
     SuperResolutionPreset,
 )
-from tpn_engine.nets.stylegan2 import MappingNetwork
+from tpn_engine.nets.stylegan2 import MappingNetwork, ToImage
 from tpn_engine.nets.superresolution import SuperResolution
 from tpn_engine.nets.triplanenet import mirrored_label, resized
 from tpn_engine.nets.volume import (
@@ -95,6 +96,26 @@ def test_orbit_cameras_around_the_origin(ops: Golden):
         assert relative_error(camera.pose, reference[i]) <= TOLERANCE
 
 
+def test_steep_cameras_stay_off_the_poles(ops: Golden):
+    reference = ops.tensor("camera.lookat_pitch_clamp")
+    for pitch, pose in ((90.0, reference[0]), (-90.0, reference[2])):
+        assert relative_error(Camera.orbit(0.0, pitch, look_at=(0, 0, 0.2)).pose, pose) <= TOLERANCE
+
+
+def test_cameras_of_the_gaussian_sampler_without_spread(ops: Golden):
+    reference = ops.tensor("camera.gaussian_zero_std")
+    height = float(reference[0, 1, 3]) / 2.7
+    for yaw, pose in zip(ops.entries["camera.yaws"], reference, strict=True):
+        camera = Camera.orbit(math.degrees(yaw), math.degrees(math.asin(height)), look_at=(0, 0, 0))
+        assert relative_error(camera.pose, pose) <= TOLERANCE
+
+
+def test_focal_length_of_a_field_of_view(ops: Golden):
+    for angle, matrix in zip(ops.entries["camera.fovs"], ops.tensor("camera.fov_to_intrinsics"), strict=True):
+        intrinsics = Camera.orbit(0.0, 0.0, focal=focal_length(angle)).intrinsics
+        assert relative_error(intrinsics, matrix) <= TOLERANCE
+
+
 def test_mirrored_label(ops: Golden):
     mirrored = Camera.from_label(ops.tensor("camera.label").numpy()).mirrored()
     assert relative_error(mirrored.label, ops.tensor("camera.label_mirror")) <= TOLERANCE
@@ -124,6 +145,9 @@ def test_plane_sampling(ops: Golden):
     points = ops.tensor("planes.points")
     coordinates = plane_coordinates(points, "xy_xz_zx").transpose(0, 1).flatten(0, 1)
     ops.check("planes.projected", coordinates)
+    onto_axes = plane_coordinates(torch.eye(3), "xy_xz_zx")
+    assert torch.equal(onto_axes, ops.tensor("planes.inverse")[..., :2])
+    assert torch.equal(torch.linalg.inv(ops.tensor("planes.axes"))[..., :2], onto_axes)
     planes = ops.tensor("planes.features")
     for warp, key in ((1.0, "planes.sampled_warp1"), (1.6, "planes.sampled_warp1.6")):
         sampled = sample_planes(planes, points, "xy_xz_zx", warp)
@@ -137,6 +161,14 @@ def test_stratified_depths(ops: Golden):
         ops.check(f"strat.{key}", stratified_depths(start, end, preset, None)[..., None])
     start, end = torch.tensor([[[2.0], [2.1], [2.2]]]), torch.tensor([[[3.0], [3.0], [3.0]]])
     ops.check("strat.tensor12", stratified_depths(start, end, linear, None)[..., None])
+
+
+def test_strata_start_on_an_even_grid(ops: Golden):
+    reference = ops.tensor("linspace.tensor")[..., 0]
+    start, end = reference[:1].t()[None], reference[-1:].t()[None]
+    depths = stratified_depths(start, end, RenderingPreset(depth_samples=5), None)
+    grid = depths - (end - start) / 8  # each sample lies in the middle of its stratum
+    assert relative_error(grid[0].t(), reference) <= TOLERANCE
 
 
 def test_ray_marching(ops: Golden):
@@ -170,6 +202,36 @@ def test_resampling(ops: Golden):
     ops.check("ops.conv_up2", upsampling_conv2d(ops.tensor("ops.x8"), ops.tensor("ops.w3"), kernel))
     ops.check("ops.filtered_resizing_aa_up", resize2d(ops.tensor("ops.x8"), 16))
     ops.check("ops.filtered_resizing_aa_down", resize2d(ops.tensor("ops.x8"), 5))
+
+
+def test_filters(ops: Golden):
+    x = ops.tensor("ops.x")
+    ops.check("ops.filter2d", filter2d(x, resample_filter(), (2, 1, 2, 1)))
+    kernel = ops.tensor("ops.filter_asym")
+    spread = torch.zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
+    spread[..., ::2, ::2] = x
+    for key, taps in (("ops.upfirdn_asym", kernel), ("ops.upfirdn_asym_flip", kernel.flip((0, 1)))):
+        ops.check(key, filter2d(spread, taps * 1.7, (2, 1, -1, 3), stride=3))
+
+
+def test_enlarged_one_pixel_convolution(ops: Golden):
+    convolved = torch.nn.functional.conv2d(ops.tensor("ops.x8"), ops.tensor("ops.w1"))
+    ops.check("ops.conv1x1_up2", upsample2d(convolved))
+
+
+def test_bias_and_activation(ops: Golden):
+    x, bias = ops.tensor("ops.x"), ops.tensor("ops.b")
+    for key, gain, clamp in (("lrelu", 1.0, math.inf), ("lrelu_gain_clamp", 0.7 / math.sqrt(2), 0.5)):
+        layer = ConvLayer(3, 3, 1, gain=gain, clamp=clamp / gain)
+        layer.weight.copy_(torch.eye(3)[..., None, None] / layer.weight_gain)
+        assert layer.bias is not None
+        layer.bias.copy_(bias)
+        ops.check(f"ops.bias_act_{key}", layer(x))
+    image = ToImage(3, 3, 1, clamp=0.5)
+    image.weight.copy_(torch.eye(3)[..., None, None] / image.gain)
+    image.bias.copy_(bias)
+    image.affine.weight.zero_()
+    ops.check("ops.bias_act_linear_clamp", image(x, torch.zeros(2, 1)))
 
 
 @pytest.mark.parametrize(("key", "weight"), [("ops.conv_down2", "ops.w3"), ("ops.conv1x1_down2", "ops.w1")])

@@ -60,7 +60,7 @@ class ConvLayer(nn.Module):
         elif size == 1:
             y = F.conv2d(downsample2d(x, self.resample_filter), weight)
         else:
-            y = F.conv2d(filter2d(x, self.resample_filter, padding=2), weight, stride=2)
+            y = F.conv2d(filter2d(x, self.resample_filter, (2, 2, 2, 2)), weight, stride=2)
         if self.bias is not None:
             y = F.leaky_relu(y + (self.bias * self.gain)[:, None, None], LEAKY_SLOPE)
         return y.clamp(-self.clamp, self.clamp)

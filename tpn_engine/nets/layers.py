@@ -73,22 +73,28 @@ def upsample2d(x: Tensor) -> Tensor:
     return F.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[..., 2:-2, 2:-2]
 
 
-def filter2d(x: Tensor, kernel: Tensor, padding: int, *, stride: int = 1) -> Tensor:
-    """Apply one symmetric 4x4 kernel to every channel of [B, C, H, W], zeros outside."""
+def filter2d(x: Tensor, kernel: Tensor, padding: tuple[int, int, int, int], *, stride: int = 1) -> Tensor:
+    """Convolve every channel of [B, C, H, W] with one kernel [k, l], whose taps run against the image's.
+
+    `padding` are the zeros left, right, above and below; negative numbers crop.
+    """
     channels = x.shape[1]
-    weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
+    left, right, above, below = padding
+    weight = kernel.to(x.dtype).flip((0, 1)).expand(channels, 1, *kernel.shape)
+    if left == right == above == below >= 0:  # without a copy of the image
+        return F.conv2d(x, weight, stride=stride, padding=left, groups=channels)
+    return F.conv2d(F.pad(x, padding), weight, stride=stride, groups=channels)
 
 
 def downsample2d(x: Tensor, kernel: Tensor) -> Tensor:
     """Halve [B, C, H, W] with the resampling filter, zeros outside."""
-    return filter2d(x, kernel, padding=1, stride=2)
+    return filter2d(x, kernel, (1, 1, 1, 1), stride=2)
 
 
 def upsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Double [B, I, H, W] by a 3x3 transposed convolution (weight [O, I, 3, 3]), then low-pass: [B, O, 2H, 2W]."""
     y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return filter2d(y, kernel * 4, padding=1)
+    return filter2d(y, kernel * 4, (1, 1, 1, 1))
 
 
 def modulated_conv2d(
