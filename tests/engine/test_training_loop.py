@@ -24,7 +24,7 @@ from tpn_engine.training.trainer import LOG_EVERY, train_stage
 def configuration(steps: int) -> TrainingConfig:
     stage = stage_config(steps=steps, batch=2, learning_rate=2e-3, generator_learning_rate=4e-3, color_points=600)
     stages: dict[StageName, StageConfig] = {"pivot": stage, "refinement": stage}
-    return TrainingConfig("tiny", 3, 4, stages)
+    return TrainingConfig("tiny", 3, 4, 200.0, stages)
 
 
 def run(network: TriPlaneNet, stage: StageName, steps: int, data: Path, folder: Path) -> list[dict]:

@@ -33,8 +33,6 @@ class SuperResolutionPreset:
 
     kind: SuperResolutionKind = "8xdc"
     input_resolution: int = 128
-    channel_base: int = 32768
-    channel_max: int = 512
     conv_clamp: float = 256.0
     antialias: bool = True
 
@@ -101,9 +99,14 @@ class PspPreset:
 
 @dataclass(frozen=True)
 class RefinerPreset:
-    """Refinement auto-encoder: version 1 (6 channels in) or 2 (9 channels, planes concatenated)."""
+    """Refinement auto-encoder: version 1 (6 channels in) or 2 (9 channels, planes concatenated).
+
+    Its pictures are taken by the source camera as in the paper, or off the pivot's front on the XY plane's
+    grid (`nets.front`, version 2 only).
+    """
 
     version: Literal[1, 2] = 2
+    pictures: Literal["camera", "front"] = "camera"
     resolution: int = 256
     pixel_shuffle: bool = False
     body: BodyPreset = BodyPreset()
@@ -156,7 +159,7 @@ def synthetic_heads() -> Preset:
             image_resolution=256,
         ),
         psp=PspPreset(resolution=128, body=small, head_channels=64),
-        refiner=RefinerPreset(version=2, resolution=128, pixel_shuffle=False, body=small),
+        refiner=RefinerPreset(version=2, pictures="front", resolution=128, pixel_shuffle=False, body=small),
         matted=True,
         colors="photo",
     )

@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import ModelError
+from tpn_engine.nets.front import front_pictures
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.psp_encoder import PspEncoder
@@ -63,14 +64,25 @@ class TriPlaneNet(nn.Module):
         version = self.preset.refiner.version
         if cascade and version != 1:
             raise ModelError("Cascaded refinement belongs to version 1: leave it off for this model.")
-        view = self._view(pivot.codes, pivot.planes, label)
         if version == 1:
+            view = self._view(pivot.codes, pivot.planes, label)
             refined = pivot.planes + self._offsets(view, photo)
             if not cascade:
                 return refined
             return pivot.planes + self._offsets(self._view(pivot.codes, refined, label), photo)
+        return self.refine_from(self.pictures(pivot, photo, label), pivot)
+
+    def pictures(self, pivot: Pivot, photo: Tensor, label: Tensor) -> Tensor:
+        """What version 2's auto-encoder sees: view, difference and mirrored difference, [B,9,S,S]."""
+        photo = resized(photo, self.preset.refiner.resolution)
+        if self.preset.refiner.pictures == "front":
+            return front_pictures(self.decoder, pivot.planes, photo, label, self.preset.iso_level)
+        view = self._view(pivot.codes, pivot.planes, label)
         mirror_view = self._view(pivot.codes, pivot.planes, mirrored_label(label))
-        pictures = torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1)
+        return torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1)
+
+    def refine_from(self, pictures: Tensor, pivot: Pivot) -> Tensor:
+        """Version 2's refined planes [B,3,C,H,W] from its pictures [B,9,S,S]."""
         refined = self.triplanenet_encoder(pictures, pivot.planes.flatten(1, 2))
         return refined.unflatten(1, pivot.planes.shape[1:3])
 

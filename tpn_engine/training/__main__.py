@@ -48,16 +48,13 @@ def train(options: argparse.Namespace) -> None:
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     options.run.mkdir(parents=True, exist_ok=True)
     heads = 0
-    worth = 0.0
     for name, stage in config.stages.items():
-        if worth:
-            stretch_density(network, preset.iso_level, stage.density_per_logit / worth)
         scale_planes(network, stage.plane_gain)
-        worth = stage.density_per_logit
         for entry in train_stage(network, name, preset, config, options.data, options.run, device, options.minutes):
             heads = int(entry["heads"])
             print(json.dumps(entry), flush=True)
     if options.export:
+        stretch_density(network, preset.iso_level, config.density_stretch)
         origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(asdict(config))}"
         save_model(network.cpu(), preset.name, options.export, licence="CC0-1.0", origin=origin)
 

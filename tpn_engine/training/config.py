@@ -19,7 +19,7 @@ class StageConfig:
     `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with
     known sides of the surface. The learning rates rise linearly over `warmup` steps and fall to
     zero with a cosine at `steps`. `density_per_logit` is how many units of density one unit of
-    occupancy logit is worth: few are easy to learn, many make renders as crisp as the surface.
+    occupancy logit is worth.
     Before the phase the planes are scaled by `plane_gain` and the decoder's first layer by its inverse:
     the field stays, and offsets of ordinary size count.
     `ema` is the decay of the averaged weights that are shipped. With `mixed_precision` the
@@ -44,11 +44,16 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A preset's name, the seed, and the phases in order. Every `held_out_every`-th head is never trained on."""
+    """A preset's name, the seed, and the phases in order. Every `held_out_every`-th head is never trained on.
+
+    A density that is easy to learn renders as fog: when all is trained, its distance from the iso-level is
+    multiplied by `density_stretch`.
+    """
 
     preset: str
     seed: int
     held_out_every: int
+    density_stretch: float
     stages: dict[StageName, StageConfig]
 
     @classmethod
@@ -57,6 +62,6 @@ class TrainingConfig:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             stages = {name: StageConfig(**raw["stages"][name]) for name in get_args(StageName)}
-            return cls(raw["preset"], raw["seed"], raw["held_out_every"], stages)
+            return cls(raw["preset"], raw["seed"], raw["held_out_every"], raw["density_stretch"], stages)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OptionError(f"{path} is not a training configuration: {error}") from error

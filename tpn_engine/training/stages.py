@@ -1,8 +1,9 @@
-"""The two phases: generator with pivot encoder, then the refinement with both frozen."""
+"""The two phases: generator with pivot encoder, then the refinement and the decoder on top of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -10,12 +11,14 @@ from torch import nn
 
 from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.stylegan2 import ToImage
-from tpn_engine.nets.triplanenet import TriPlaneNet
+from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName
 from tpn_engine.training.data import Batch
 from tpn_engine.training.losses import FieldLoss, field_loss
 
 Loss = Callable[[Batch], FieldLoss]
+
+PIVOT_SHARE = 0.25  # weight of the pivot's own loss while the refinement trains the decoder
 
 
 def initialise(network: TriPlaneNet) -> None:
@@ -53,7 +56,10 @@ def trained_modules(network: TriPlaneNet, stage: StageName, config: StageConfig)
             (network.decoder.backbone.synthesis, config.generator_learning_rate),
             (network.decoder.decoder, config.generator_learning_rate),
         ]
-    return [(network.triplanenet_encoder, config.learning_rate)]
+    return [
+        (network.triplanenet_encoder, config.learning_rate),
+        (network.decoder.decoder, config.generator_learning_rate),
+    ]
 
 
 def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config: StageConfig) -> Loss:
@@ -68,10 +74,16 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
         return field_loss(network.decoder, planes.float(), batch, iso_level, config)
 
     def refinement(batch: Batch) -> FieldLoss:
-        with mixed(batch):
-            with torch.no_grad():
+        with torch.no_grad():
+            with mixed(batch):
                 start = network.pivot(batch.photo)
-            planes = network.refine(start, batch.photo, batch.label)
-        return field_loss(network.decoder, planes.float(), batch, iso_level, config)
+            start = Pivot(start.codes, start.planes.float())
+            pictures = network.pictures(start, batch.photo, batch.label)
+        with mixed(batch):
+            planes = network.refine_from(pictures, start)
+        refined = field_loss(network.decoder, planes.float(), batch, iso_level, config)
+        # The decoder learns to tell front from back by the offsets; the pivot's planes must keep their meaning.
+        kept = field_loss(network.decoder, start.planes, batch, iso_level, config)
+        return replace(refined, total=refined.total + PIVOT_SHARE * kept.total)
 
     return pivot if stage == "pivot" else refinement

@@ -1,0 +1,100 @@
+"""Pictures off the pivot's front agree with the field they are taken from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_model import tiny_preset
+from torch import Tensor
+
+from tpn_engine.camera import Camera
+from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface
+from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.presets import PlaneAxes
+from tpn_engine.nets.triplanenet import mirrored_label
+
+LEVEL = 0.3
+
+
+@pytest.fixture(params=["xy_xz_yz", "xy_xz_zx"])
+def generator(request: pytest.FixtureRequest) -> Generator:
+    axes: PlaneAxes = request.param
+    torch.manual_seed(5)
+    return Generator(replace(tiny_preset().generator, plane_axes=axes)).requires_grad_(False)
+
+
+@pytest.fixture
+def planes() -> Tensor:
+    """Two smooth fields: random planes without detail between the lattice points."""
+    torch.manual_seed(6)
+    coarse = torch.randn(2 * 3, 8, 3, 3) * 3
+    return torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bicubic").unflatten(0, (2, 3))
+
+
+@pytest.fixture
+def surface(generator: Generator, planes: Tensor) -> FrontSurface:
+    return front_surface(generator, planes, LEVEL)
+
+
+def test_surface_lies_where_the_density_crosses_the_level(generator: Generator, planes: Tensor, surface: FrontSurface):
+    for head in range(2):
+        field = generator.field(planes[head])
+        hit = surface.hit[head, 0] > 0
+        assert 0.2 < hit.float().mean() < 1.0
+        points = surface.points[head][hit]
+        within = points[:, 2].abs() < 0.46  # where the surface cuts the box's face, there is no crossing
+        step = torch.tensor([0.0, 0.0, 1 / 16])
+        before, behind = field.density(points[within] + step), field.density(points[within] - step)
+        assert ((before < LEVEL) | (behind > LEVEL)).float().mean() > 0.97
+        off = (field.density(points[within]) - LEVEL).abs().median()
+        assert off < 0.1 * field.density(points).std()
+
+
+def test_nothing_lies_before_the_surface(generator: Generator, planes: Tensor, surface: FrontSurface):
+    field = generator.field(planes[0])
+    hit = surface.hit[0, 0] > 0
+    points = surface.points[0][hit]
+    for share in (0.3, 0.6, 0.9):
+        ahead = points.clone()
+        ahead[:, 2] += 1 / 16 + share * (0.5 - points[:, 2] - 1 / 16).clamp(min=0)
+        assert (field.density(ahead)[points[:, 2] < 0.4] < LEVEL).float().mean() > 0.95
+
+
+def test_normals_of_a_plane_that_leans(generator: Generator, surface: FrontSurface):
+    points, normals = surface.points, surface.normals
+    along_x = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    along_y = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    for edge in (along_x, along_y):
+        assert (edge * normals[:, 1:-1, 1:-1]).sum(-1).abs().max() < 1e-5
+    assert torch.allclose(normals.norm(dim=-1), torch.ones(()), atol=1e-5)
+
+
+def test_differences_vanish_where_the_photo_is_the_surface_itself(generator: Generator, planes: Tensor):
+    label = torch.from_numpy(Camera.orbit(0.0, 0.0, radius=1000.0, focal=1000.0).label)[None].repeat(2, 1)
+    black = torch.full((2, 3, 64, 64), -1.0)
+    view = front_pictures(generator, planes, black, label, LEVEL)[:, :3]
+    photo = view.flip(2)  # rows of a photo run down; this far camera sees the box as the planes do
+    pictures = front_pictures(generator, planes, photo, label, LEVEL)
+    assert torch.equal(pictures[:, :3], view)
+    assert pictures[:, 3:6].abs().mean() < 0.02
+    assert pictures[:, 6:].abs().mean() > 0.1  # these heads are not symmetric
+
+
+def test_mirrored_difference_is_the_difference_of_the_mirrored_photo(generator: Generator, planes: Tensor):
+    torch.manual_seed(7)
+    photo = torch.rand(2, 3, 64, 64) * 2 - 1
+    label = torch.from_numpy(Camera.orbit(25.0, 10.0).label)[None].repeat(2, 1)
+    pictures = front_pictures(generator, planes, photo, label, LEVEL)
+    other = front_pictures(generator, planes, photo.flip(-1), mirrored_label(label), LEVEL)
+    assert torch.allclose(pictures[:, 6:], other[:, 3:6], atol=1e-4)
+    assert torch.allclose(pictures[:, 3:6], other[:, 6:], atol=1e-4)
+
+
+def test_what_grazes_or_is_out_of_the_picture_counts_for_nothing(generator: Generator, planes: Tensor):
+    label = torch.from_numpy(Camera.orbit(0.0, 0.0, focal=20.0).label)[None].repeat(2, 1)
+    photo = torch.ones(2, 3, 64, 64)
+    difference = front_pictures(generator, planes, photo, label, LEVEL)[:, 3:6]
+    assert difference[..., :4].abs().max() == 0  # a long lens frames the middle only
+    assert difference[..., 14:18].abs().max() > 0

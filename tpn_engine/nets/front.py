@@ -1,0 +1,122 @@
+"""Pictures on the grid of the XY plane: a head's front, lifted off its surface along the z axis.
+
+TriPlaneNet's auto-encoder sees pictures from the source camera and must learn where each pixel lies on
+the planes, for every camera anew. Taken from the pivot's surface instead, a pixel of the pictures is a
+texel of the XY plane, so that convolutions suffice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tpn_engine.nets.field import sample_planes
+from tpn_engine.nets.generator import Generator
+
+_EMPTY = -1.0  # black, where there is no head
+_GRAZING = 0.3  # cosine between view and surface below which a photo's pixels count for less
+
+
+@dataclass(frozen=True)
+class FrontSurface:
+    """The first surface met from +z in each column of an S x S grid over the box.
+
+    `points` [B, S, S, 3] in EG3D units, y rising with the rows as on the planes; a column that meets
+    nothing is at z = 0. `normals` [B, S, S, 3] of length one; `hit` [B, 1, S, S] in {0, 1}.
+    """
+
+    points: Tensor
+    normals: Tensor
+    hit: Tensor
+
+
+def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSurface:
+    """The front of planes [B, 3, C, S, S] whose surface is where the density crosses `level`."""
+    size, box = planes.shape[-1], generator.preset.box_warp
+    depth, hit = _first_crossing(_half_size_density(generator, planes), level, box)
+    hit = hit.float()
+    # Columns without a surface must not pull their neighbours' depth.
+    covered = F.interpolate(hit, size=(size, size), mode="bilinear", align_corners=False)
+    depth = F.interpolate(depth * hit, size=(size, size), mode="bilinear", align_corners=False)
+    hit = (covered > 0.5).float()
+    depth = depth / covered.clamp(min=1e-3) * hit
+
+    centres = (torch.arange(size, device=planes.device) + 0.5) * (box / size) - box / 2
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    points = torch.stack([x.expand_as(depth[:, 0]), y.expand_as(depth[:, 0]), depth[:, 0]], dim=-1)
+    padded = F.pad(depth, (1, 1, 1, 1), mode="replicate")
+    slope_x = (padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]) * (size / (2 * box))
+    slope_y = (padded[:, 0, 2:, 1:-1] - padded[:, 0, :-2, 1:-1]) * (size / (2 * box))
+    normals = F.normalize(torch.stack([-slope_x, -slope_y, torch.ones_like(slope_x)], dim=-1), dim=-1)
+    return FrontSurface(points, normals, hit)
+
+
+def front_pictures(generator: Generator, planes: Tensor, photo: Tensor, label: Tensor, level: float) -> Tensor:
+    """The auto-encoder's nine channels [B, 9, S, S] on the grid of planes [B, 3, C, S, S].
+
+    The surface's own colour, the photo's difference from it, and the mirrored photo's; photos [B, 3, H, W]
+    in [-1, 1] on black, labels [B, 25]. Differences fade where the camera grazes or can't see the surface.
+    """
+    surface = front_surface(generator, planes, level)
+    size = planes.shape[-1]
+    preset = generator.preset
+    sampled = sample_planes(planes, surface.points.flatten(1, 2), preset.plane_axes, preset.box_warp)
+    color = generator.decoder(sampled)[1][..., :3] * 2 - 1
+    color = color.transpose(1, 2).unflatten(2, (size, size))
+    view = torch.where(surface.hit > 0, color, _EMPTY)
+
+    mirror = planes.new_tensor([-1.0, 1.0, 1.0])
+    own = _seen(photo, label, surface.points, surface.normals, surface.hit)
+    mirrored = _seen(photo, label, surface.points * mirror, surface.normals * mirror, surface.hit)
+    return torch.cat([view, *((pixels - view) * weight for pixels, weight in (own, mirrored))], dim=1)
+
+
+def _half_size_density(generator: Generator, planes: Tensor) -> Tensor:
+    """Density [B, S/2 (z), S/2 (y), S/2 (x)] at the corners where four texels meet.
+
+    There bilinear sampling is the mean of the four, and the decoder's first layer, being linear, can be
+    applied to each plane before the sum.
+    """
+    small = F.avg_pool2d(planes.flatten(0, 1), 2).unflatten(0, planes.shape[:2]) / 3
+    first, activation, last = generator.decoder.net
+    weight, bias = first.effective()  # type: ignore[union-attr]
+    xy, xz, yz = torch.einsum("bpchw,kc->pbkhw", small, weight)
+    if generator.preset.plane_axes == "xy_xz_zx":  # rows of XZ are z; of ZX they are x, of YZ y's columns are z
+        xz, yz = xz + yz.transpose(-1, -2), torch.zeros_like(yz)
+    last_weight, last_bias = last.effective()  # type: ignore[union-attr]
+    slabs = []
+    for z in range(small.shape[-1]):
+        # On the YZ plane z runs along the width and y along the height.
+        hidden = xy + xz[:, :, z, None, :] + yz[:, :, :, z, None] + bias[:, None, None]
+        slabs.append(torch.einsum("bkhw,k->bhw", activation(hidden), last_weight[0]))
+    return torch.stack(slabs, dim=1) + last_bias[0]
+
+
+def _first_crossing(density: Tensor, level: float, box: float) -> tuple[Tensor, Tensor]:
+    """From density [B, Z, Y, X] the depth of the first crossing from +z and whether there is one, [B, 1, Y, X]."""
+    count = density.shape[1]
+    above = (density - level).flip(1)
+    inside = above > 0
+    hit = inside.any(1, keepdim=True)
+    index = inside.float().argmax(1, keepdim=True)
+    here = above.gather(1, index)
+    before = above.gather(1, (index - 1).clamp(min=0))
+    back = torch.where(index > 0, here / (here - before).clamp(min=1e-6), 0.0)
+    steps = index - back  # from the first sample, along -z
+    return box / 2 - (steps + 0.5) * (box / count), hit
+
+
+def _seen(photo: Tensor, label: Tensor, points: Tensor, normals: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+    """What a photo shows at points [B, S, S, 3]: colour [B, 3, S, S] and how far to trust it [B, 1, S, S]."""
+    pose, intrinsics = label[:, :16].view(-1, 4, 4), label[:, 16:].view(-1, 3, 3)
+    to_point = points - pose[:, None, None, :3, 3]
+    image = torch.einsum("bij,bhwj->bhwi", intrinsics @ pose[:, :3, :3].transpose(1, 2), to_point)
+    grid = image[..., :2] / image[..., 2:].clamp(min=1e-3) * 2 - 1
+    pixels = F.grid_sample(photo, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    facing = -(F.normalize(to_point, dim=-1) * normals).sum(-1)[:, None]
+    trust = torch.where(hit > 0, (facing / _GRAZING).clamp(0, 1), 1.0)
+    framed = (grid.abs() <= 1).all(-1)[:, None]
+    return pixels, trust * framed
