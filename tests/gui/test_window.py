@@ -1,0 +1,155 @@
+"""An artist's way through a real Blender window: mouse and keyboard of a virtual screen, the zip, a real engine.
+
+Screenshots are kept in `.gui/pictures`. The timings hold for two cores that have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+from blender_window import REPOSITORY, BlenderWindow
+from PIL import Image
+from skimage import data
+
+EXTENSION = "bl_ext.user_default.head_capture"
+ENGINE_PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+CLICK_TO_HEAD = 10.0  # seconds, with a warm engine
+STALL = 0.6  # seconds between two turns of Blender's loop
+MIDDLE = 400, 400  # of the viewport
+
+HEADS = "[item.name for item in bpy.data.collections if item.name.startswith('Head - ')]"
+RUNNING = f"__import__('sys').modules['{EXTENSION}.session'].current().running"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same face cropped differently: for the engine, photos it has not seen."""
+    folder = tmp_path_factory.mktemp("photos")
+    portrait = Image.fromarray(data.astronaut())  # Eileen Collins; NASA, public domain
+    paths = [folder / f"{name}.jpg" for name in ("Eileen Collins", "Second", "Third", "Fourth", "Fifth", "Sixth")]
+    for index, path in enumerate(paths):
+        portrait.crop((index, 0, 512 - index, 512)).save(path, quality=95)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def window(
+    root: Path, extension: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BlenderWindow]:
+    """Blender with the zip installed and the sidebar open at our tab."""
+    work = tmp_path_factory.mktemp("work")
+    blender = BlenderWindow(root, work, folders=[extension.parent, photos[0].parent])
+    try:
+        blender.run(f"""
+bpy.ops.extensions.package_install_files(filepath={str(extension)!r}, repo="user_default", enable_on_install=True)
+preferences = bpy.context.preferences.addons["{EXTENSION}"].preferences
+preferences.engine_python = {str(ENGINE_PYTHON)!r}
+preferences.cache_folder = {str(work / "captures")!r}
+preferences.device = "cpu"
+for item in list(bpy.data.objects):
+    bpy.data.objects.remove(item)
+with view3d():
+    bpy.context.space_data.show_region_ui = True
+""")
+        blender.settle()
+        blender.run('with view3d("UI"):\n    bpy.context.region.active_panel_category = "Head Capture"')
+        blender.settle()
+        yield blender
+    finally:
+        blender.close()
+
+
+def choose(window: BlenderWindow, photo: Path) -> None:
+    window.run(f"bpy.context.scene.head_capture.photo = {str(photo)!r}")
+    window.settle()
+
+
+def test_the_button_brings_a_head(window, photos, pictures):
+    choose(window, photos[0])
+    window.screenshot(pictures / "1 panel.png")
+    window.click_button("HEAD_CAPTURE_OT_import_face")
+    window.until(f"{RUNNING} is not None", 5)
+    window.until(f"{RUNNING} is None or {RUNNING}.work.fraction > 0.1")
+    window.screenshot(pictures / "2 import.png")
+    assert window.until(HEADS) == ["Head - Eileen Collins"]
+    window.until(f"{RUNNING} is None")
+    window.run("""
+with view3d():
+    bpy.context.space_data.shading.type = "MATERIAL"
+    bpy.context.space_data.overlay.show_overlays = False
+    bpy.ops.view3d.view_camera()
+""")
+    window.settle()
+    window.screenshot(pictures / "3 source camera.png")
+
+
+def test_one_undo_takes_it_away(window):
+    window.run('with view3d():\n    bpy.context.space_data.shading.type = "SOLID"\n    bpy.ops.view3d.view_camera()')
+    window.move(*MIDDLE)
+    window.key("ctrl+z")
+    window.until(f"not {HEADS}", 10)
+    window.key("ctrl+shift+z")
+    assert window.until(HEADS, 10) == ["Head - Eileen Collins"]
+
+
+def test_the_window_goes_on_while_a_head_is_made(window, photos, pictures):
+    choose(window, photos[1])
+    x, y = window.find_button("HEAD_CAPTURE_OT_import_face")
+    window.run("turns.clear()")
+    begun = time.monotonic()
+    window.click(x, y)
+    window.until(f"len({HEADS}) == 2")
+    seconds = time.monotonic() - begun
+    window.settle()
+    times = window.run("answer = list(turns)")
+    gaps = [after - before for before, after in pairwise(times)]
+    print(f"click to head {seconds:.1f} s, longest stall {max(gaps):.2f} s of {len(gaps)} turns")
+    window.screenshot(pictures / "4 second head.png")
+    assert seconds <= CLICK_TO_HEAD
+    assert max(gaps) <= STALL
+
+
+@pytest.mark.parametrize("way", ["button", "escape"])
+def test_an_import_can_be_stopped(window, photos, pictures, way):
+    choose(window, photos[2 if way == "button" else 3])
+    window.run("bpy.context.scene.head_capture.quality = 'FINE'")
+    before = window.run(f"answer = {HEADS}")
+    window.click_button("HEAD_CAPTURE_OT_import_face")
+    window.until(f"{RUNNING} is not None", 5)
+    if way == "button":
+        window.click_button("HEAD_CAPTURE_OT_cancel")
+        window.screenshot(pictures / "5 cancelled.png")
+    else:
+        window.move(*MIDDLE)
+        window.key("Escape")
+    window.until(f"{RUNNING} is None", 5)
+    time.sleep(1)
+    assert window.run(f"answer = {HEADS}") == before
+    window.run("bpy.context.scene.head_capture.quality = 'STANDARD'")
+
+
+def test_a_dropped_photo_is_imported(window, photos):
+    """Through the operator that Blender runs for a file dropped on the viewport; the drag itself is the desktop's."""
+    count = len(window.run(f"answer = {HEADS}"))
+    dropped = f"directory={str(photos[4].parent)!r}, files=[{{'name': {photos[4].name!r}}}]"
+    window.run(f'with view3d():\n    bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", {dropped})')
+    window.until(f"len({HEADS}) == {count + 1}")
+
+
+def test_the_engine_ends_with_blender(window, photos):
+    """Last: Blender is killed in the middle of an import."""
+    engine = window.engine()
+    assert engine
+    choose(window, photos[5])
+    window.click_button("HEAD_CAPTURE_OT_import_face")
+    window.until(f"{RUNNING} is not None", 5)
+    window.kill_blender()
+    begun = time.monotonic()
+    _, alive = psutil.wait_procs(engine, timeout=10)
+    print(f"kill -9 to no engine {time.monotonic() - begun:.1f} s, {len(engine)} processes")
+    assert not alive
