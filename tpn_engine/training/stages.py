@@ -1,4 +1,4 @@
-"""The two phases: generator with pivot encoder, then the refinement and the decoder on top of them."""
+"""The two phases: generator with pivot encoder, then the refinement together with the generator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tpn_engine.training.losses import FieldLoss, field_loss
 
 Loss = Callable[[Batch], FieldLoss]
 
-PIVOT_SHARE = 0.25  # weight of the pivot's own loss while the refinement trains the decoder
+PIVOT_SHARE = 0.25  # weight of the pivot's own loss while the refinement trains the generator too
 
 
 def initialise(network: TriPlaneNet) -> None:
@@ -58,6 +58,7 @@ def trained_modules(network: TriPlaneNet, stage: StageName, config: StageConfig)
         ]
     return [
         (network.triplanenet_encoder, config.learning_rate),
+        (network.decoder.backbone.synthesis, config.generator_learning_rate),
         (network.decoder.decoder, config.generator_learning_rate),
     ]
 
@@ -74,15 +75,16 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
         return field_loss(network.decoder, planes.float(), batch, iso_level, config)
 
     def refinement(batch: Batch) -> FieldLoss:
+        with mixed(batch):
+            start = network.pivot(batch.photo)
+        start = Pivot(start.codes, start.planes.float())
         with torch.no_grad():
-            with mixed(batch):
-                start = network.pivot(batch.photo)
-            start = Pivot(start.codes, start.planes.float())
             pictures = network.pictures(start, batch.photo, batch.label)
         with mixed(batch):
             planes = network.refine_from(pictures, start)
         refined = field_loss(network.decoder, planes.float(), batch, iso_level, config)
-        # The decoder learns to tell front from back by the offsets; the pivot's planes must keep their meaning.
+        # Front and back share the XY plane: generator and decoder learn to keep the offsets off the back,
+        # while the pivot must stay a head of its own.
         kept = field_loss(network.decoder, start.planes, batch, iso_level, config)
         return replace(refined, total=refined.total + PIVOT_SHARE * kept.total)
 

@@ -21,6 +21,7 @@ NEAR_SHARE = 0.7
 BEYOND_BOX = 1.1
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
+BACK, BACK_WEIGHT = -0.1, 2.5  # z beyond which few views look, and what would be a face's imprint shows
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def color_points(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points [count,3] on and just behind the surface, their colours [count,3] and weights [count].
 
-    A share of them comes from the source view, the rest from the others. The face weighs more.
+    A share of them comes from the source view, the rest from the others. Face and back weigh more.
     """
     shares = np.full(len(views), (1 - source_share) / max(len(views) - 1, 1))
     shares[source] = source_share
@@ -82,7 +83,7 @@ def color_points(
     at, color = np.concatenate(points), np.concatenate(colors)
     missing = count - len(at)
     near_face = np.linalg.norm(at - FACE_CENTRE, axis=1) < FACE_RADIUS
-    weight = np.where(near_face, FACE_WEIGHT, 1.0)
+    weight = np.where(near_face, FACE_WEIGHT, np.where(at[:, 2] < BACK, BACK_WEIGHT, 1.0))
     pad = ((0, missing), (0, 0))
     return np.pad(at, pad), np.pad(color, pad), np.pad(weight, (0, missing))
 
