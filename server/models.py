@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.protocol import ModelInfo, ServiceError
-from tpn_engine.checkpoints.catalog import CatalogEntry, catalog
+from tpn_engine.checkpoints.catalog import CatalogEntry, catalog, how_to_install
 from tpn_engine.checkpoints.description import description_path, read_description
 from tpn_engine.errors import ModelError
 
@@ -38,7 +38,7 @@ class Models:
             known = ", ".join(entry.name for entry in self._entries())
             raise ServiceError("option", f"There is no model {name!r}: choose one of {known}.")
         if not entry.present:
-            raise ModelError(f"The model {entry.name} is not installed: its files belong at {entry.path}.")
+            raise ModelError(f"The model {entry.name} is not installed: {how_to_install(entry)}.")
         description = read_description(description_path(entry.path))
         return ModelChoice(entry.name, str(entry.path), description.sha256)
 

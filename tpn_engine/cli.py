@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from tpn_engine.cli_models import models
+from tpn_engine.console import QuietOption, shown
 from tpn_engine.errors import FileError, HeadCaptureError, OptionError
 from tpn_engine.files import checked_output, replacing
-from tpn_engine.progress import SILENT, Progress
+from tpn_engine.progress import Progress
 from tpn_engine.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-models = typer.Typer(no_args_is_help=True, help="The models there are.")
 app.add_typer(models, name="models")
 
 PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo with a face.", show_default=False)]
@@ -59,7 +57,6 @@ FaceOption = Annotated[int | None, typer.Option(min=0, help="Which face, 0 is th
 LevelOption = Annotated[bool, typer.Option("--level", help="Turn a tilted head upright first.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 SizeOption = Annotated[int, typer.Option(min=16, max=4096, help="Pixels along each edge.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def _version(wanted: bool) -> None:
@@ -97,7 +94,7 @@ def align(
 
     from tpn_engine.portrait import PortraitReader
 
-    with _shown(quiet) as progress:
+    with shown(quiet) as progress:
         portrait = PortraitReader().read(photo, face=face, level=level, progress=progress)
     crop = Image.fromarray((portrait.crop * 255 + 0.5).astype("uint8"), "RGB")
     if label is not None:  # in the form of EG3D's dataset.json
@@ -141,7 +138,7 @@ def capture(
     failed = 0
     for photo, target in jobs:
         try:
-            with _shown(quiet) as progress:
+            with shown(quiet) as progress:
                 made = engine.capture(
                     photo, face=face, level=level, progress=progress.report, cancel=progress.cancelled
                 )
@@ -178,7 +175,7 @@ def mesh(
     """Write the head mesh of a capture."""
     checked_output(output, MESH_SUFFIXES)
     made = _open(source, device)
-    with _shown(quiet) as progress:
+    with shown(quiet) as progress:
         head = made.mesh(
             resolution,
             level=made.iso_level if iso_level is None else iso_level,
@@ -205,7 +202,7 @@ def render(
     """Write a picture of a capture: from the photo's own camera, or from the angles given."""
     checked_output(output, PICTURE_SUFFIXES)
     made = _open(source, device)
-    with _shown(quiet) as progress:
+    with shown(quiet) as progress:
         picture = made.render(yaw, pitch, size, progress=progress)
     with replacing(output) as unfinished:
         picture.save(unfinished)
@@ -226,7 +223,7 @@ def turntable(
     """Write a video that goes once around a capture."""
     checked_output(output, (".mp4",))
     made = _open(source, device)
-    with _shown(quiet) as progress:
+    with shown(quiet) as progress:
         made.turntable(output, frames, size, pitch=pitch, progress=progress)
     if not quiet:
         typer.echo(f"{output}: {frames} frames around {source.name}")
@@ -251,7 +248,7 @@ def evaluate(
     from tpn_engine.training.data import head_files
 
     _, held_out = head_files(dataset, held_out_every)
-    with _shown(quiet) as progress:
+    with shown(quiet) as progress:
         report = evaluation.evaluate(load_model(model, choose_device(device)), held_out[:heads], progress=progress)
     evaluation.write_report(report, output)
     if not quiet:
@@ -264,16 +261,6 @@ def serve(context: typer.Context) -> None:
     from server.__main__ import app as service
 
     service(args=context.args, prog_name="tpn serve")
-
-
-@models.command("list")
-def list_models() -> None:
-    """List the models, whether they are here and under which licence."""
-    from tpn_engine.checkpoints import catalog
-
-    for entry in catalog():
-        state = "present" if entry.present else "not here"
-        typer.echo(f"{entry.name:16} {state:9} {entry.summary}. Licence: {entry.licence}")
 
 
 @app.command()
@@ -334,26 +321,6 @@ def _seed(seed: int) -> None:
     import torch
 
     torch.manual_seed(seed)
-
-
-@contextmanager
-def _shown(quiet: bool) -> Iterator[Progress]:
-    """A bar on a terminal, nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield SILENT
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=1.0)
-
-        def report(stage: str, fraction: float) -> None:
-            bar.update(task, description=stage, completed=fraction)
-
-        yield Progress(report)
 
 
 def _warn(photo: Path, messages: list[str]) -> None:

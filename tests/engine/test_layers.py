@@ -18,12 +18,20 @@ LAYERS = (
     ("capture_file", "capture"),
     ("inversion",),
     ("engine", "training"),
-    ("doctor", "cli", "__main__", "server"),
+    ("console", "doctor", "cli_models", "cli", "__main__", "server"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What may be imported sideways within these layers, where the packages would otherwise be strangers.
 GROUND = {"errors", "progress", "camera", "version", "files", "devices"}
-TOP_SIDEWAYS = {("capture", "capture_file"), ("__main__", "cli"), ("cli", "doctor"), ("cli", "server")}
+TOP_SIDEWAYS = {
+    ("capture", "capture_file"),
+    ("__main__", "cli"),
+    ("cli", "cli_models"),
+    ("cli", "console"),
+    ("cli", "doctor"),
+    ("cli", "server"),
+    ("cli_models", "console"),
+}
 
 
 def modules() -> list[Path]:

@@ -9,12 +9,29 @@ from tpn_engine.checkpoints.catalog import DEFAULT_MODEL, CatalogEntry, catalog,
 
 if TYPE_CHECKING:
     from tpn_engine.checkpoints.load import Model, load_model, save_model
+    from tpn_engine.checkpoints.manage import add_model, get_model, remove_model, verify_model
 
-__all__ = ["DEFAULT_MODEL", "CatalogEntry", "Model", "catalog", "load_model", "models_folder", "save_model"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "CatalogEntry",
+    "Model",
+    "add_model",
+    "catalog",
+    "get_model",
+    "load_model",
+    "models_folder",
+    "remove_model",
+    "save_model",
+    "verify_model",
+]
+
+_LATER = dict.fromkeys(("Model", "load_model", "save_model"), "load") | dict.fromkeys(
+    ("add_model", "get_model", "remove_model", "verify_model"), "manage"
+)
 
 
 def __getattr__(name: str) -> Any:
     """Import what loads weights when it is first used: who only reads the catalog needs no torch."""
-    if name not in ("Model", "load_model", "save_model"):
+    if name not in _LATER:
         raise AttributeError(f"module 'tpn_engine.checkpoints' has no attribute {name!r}")
-    return getattr(import_module("tpn_engine.checkpoints.load"), name)
+    return getattr(import_module(f"tpn_engine.checkpoints.{_LATER[name]}"), name)

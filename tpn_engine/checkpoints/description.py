@@ -13,6 +13,7 @@ from tpn_engine.errors import ModelError
 from tpn_engine.nets.presets import Preset
 
 FORMAT = 1
+_LARGEST = 2**16  # no width, depth or resolution comes near
 
 
 @dataclass(frozen=True)
@@ -76,4 +77,6 @@ def _restore(kind: Any, value: Any) -> Any:
         return float(value)
     if type(value) is not kind:
         raise TypeError(f"{value!r} is not {kind.__name__}")
+    if kind is int and not 0 <= value <= _LARGEST:
+        raise ValueError(f"{value} is not between 0 and {_LARGEST}")
     return value

@@ -6,22 +6,19 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from tpn_engine.checkpoints.catalog import find_weights
 from tpn_engine.checkpoints.description import Description, description_path, read_description, to_json
+from tpn_engine.checkpoints.fit import LATENT_AVERAGE, expected_tensors, misfit, unfilled_network
 from tpn_engine.errors import ModelError
 from tpn_engine.files import checked_output, replacing
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.triplanenet import TriPlaneNet
-
-LATENT_AVERAGE = "latent_avg"  # stored with the weights although it is no part of the network's state
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,9 @@ def load_model(model: str | os.PathLike[str], device: torch.device | str = "cpu"
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} can't be read: get the model again.") from error
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    with _Unfilled():
-        network = TriPlaneNet(description.preset)
-    _check_fit(path, network.state_dict() | {LATENT_AVERAGE: network.latent_avg}, tensors)
+    network = unfilled_network(description.preset)
+    if (wrong := misfit(expected_tensors(network), tensors)) is not None:
+        raise ModelError(f"{path} {wrong}.")
     network.latent_avg = tensors.pop(LATENT_AVERAGE)
     network.load_state_dict(tensors, assign=True)
     network.requires_grad_(False).eval().to(device)
@@ -84,21 +81,6 @@ def save_model(
     return description
 
 
-class _Unfilled(TorchFunctionMode):
-    """Modules built inside get no random weights: they are replaced at once, and take seconds to draw.
-
-    (The meta device would do the same, but its first use imports for longer than this saves.)
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
-        if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_"):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -106,18 +88,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _check_fit(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    for key, tensor in expected.items():
-        if key not in found:
-            raise ModelError(f"{path} does not fit its preset: {key} is missing.")
-        if found[key].shape != tensor.shape:
-            sizes = f"{tuple(found[key].shape)} instead of {tuple(tensor.shape)}"
-            raise ModelError(f"{path} does not fit its preset: {key} is {sizes}.")
-    for key in found:
-        if key not in expected:
-            raise ModelError(f"{path} does not fit its preset: {key} is not part of it.")
 
 
 def _half(tensor: Tensor) -> Tensor:
