@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY := passive
 # The Blenders of `make test-blender`: bpy from PyPI, each with what reads its files back.
 BLENDERS := 4.2 4.5 5.0
 ENVS := .blender-envs
-READERS := 'numpy<2' pytest pytest-timeout pillow trimesh usd-core
+READERS := 'numpy<2' pytest pytest-timeout pillow scipy trimesh usd-core
 GLTF_VALIDATOR := gltf-validator@2.0.0-dev.3.10
 # The Debian with a Blender of `make test-gui`.
 GUI := .gui
