@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 from .assemble import HeadScene, build_head, head_collections
+from .export import export_head
 from .head import HeadArrays, fill_mesh
 from .render import RenderOptions, render_orbit, render_ring, render_still
+from .rendering import TurntableRender
 
 __all__ = [
     "HeadArrays",
     "HeadScene",
     "RenderOptions",
+    "TurntableRender",
     "build_head",
+    "export_head",
     "fill_mesh",
     "head_collections",
     "render_orbit",

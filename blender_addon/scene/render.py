@@ -83,6 +83,15 @@ def render_ring(scene: bpy.types.Scene, head: HeadScene, path: str | os.PathLike
 
 @contextmanager
 def throwaway_scene(scene: bpy.types.Scene, head: HeadScene, options: RenderOptions) -> Iterator[bpy.types.Scene]:
+    """The scene of `create_stage`, for a while."""
+    stage = create_stage(scene, head, options)
+    try:
+        yield stage
+    finally:
+        bpy.data.scenes.remove(stage)
+
+
+def create_stage(scene: bpy.types.Scene, head: HeadScene, options: RenderOptions) -> bpy.types.Scene:
     """A copy of `scene`, set up for `options`, that shows no other captured head and has no markers."""
     stage = scene.copy()
     try:
@@ -91,9 +100,10 @@ def throwaway_scene(scene: bpy.types.Scene, head: HeadScene, options: RenderOpti
         for view_layer in stage.view_layers:
             _exclude(view_layer.layer_collection, others)
         _set_up(stage, options)
-        yield stage
-    finally:
+    except BaseException:
         bpy.data.scenes.remove(stage)
+        raise
+    return stage
 
 
 def _exclude(layer: bpy.types.LayerCollection, collections: set[bpy.types.Collection]) -> None:
@@ -146,18 +156,33 @@ def _set_up_workbench(shading: bpy.types.View3DShading, look: Look) -> None:
 
 
 def _render_animation(stage: bpy.types.Scene, path: Path, options: RenderOptions, frames: int) -> None:
+    with _folder_beside(path) as folder:
+        set_output(stage, path, folder, options, frames)
+        bpy.ops.render.render(animation=True, scene=stage.name)
+        take_output(path, folder)
+
+
+def set_output(stage: bpy.types.Scene, path: Path, folder: Path, options: RenderOptions, frames: int) -> None:
+    """Has frames 1 to `frames` written into `folder`, as what `path` names: an .mp4, or a folder of PNG files."""
     stage.frame_start, stage.frame_end = 1, frames
-    video = path.suffix.lower() == ".mp4"
-    if video:
+    if is_video(path):
         _write_mp4(stage)
     else:
-        path.mkdir(parents=True, exist_ok=True)
         _write_png(stage, options)
-    with _folder_beside(path) as folder:
-        stage.render.filepath = str(folder / ("turntable.mp4" if video else "frame_####.png"))
-        bpy.ops.render.render(animation=True, scene=stage.name)
-        for file in sorted(folder.iterdir()):
-            os.replace(file, path if video else path / file.name)
+    stage.render.filepath = str(folder / ("turntable.mp4" if is_video(path) else "frame_####.png"))
+
+
+def take_output(path: Path, folder: Path) -> None:
+    """Moves what was written into `folder` to `path`."""
+    if not is_video(path):
+        path.mkdir(parents=True, exist_ok=True)
+    for file in sorted(folder.iterdir()):
+        os.replace(file, path if is_video(path) else path / file.name)
+
+
+def is_video(path: Path) -> bool:
+    """Whether `path` is that of a film; else it is a folder's."""
+    return path.suffix.lower() == ".mp4"
 
 
 @contextmanager

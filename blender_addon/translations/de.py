@@ -1,0 +1,2 @@
+# x
+GERMAN: dict[str, str] = {}

@@ -1,0 +1,2 @@
+# x
+SPANISH: dict[str, str] = {}

@@ -1,0 +1,2 @@
+# x
+FRENCH: dict[str, str] = {}

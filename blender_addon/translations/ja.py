@@ -1,0 +1,2 @@
+# x
+JAPANESE: dict[str, str] = {}

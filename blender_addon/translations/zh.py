@@ -1,0 +1,2 @@
+# x
+CHINESE: dict[str, str] = {}
