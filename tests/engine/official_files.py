@@ -132,7 +132,7 @@ class _Persistent(nn.Module):
 
 def nvidia_generator(preset: GeneratorPreset, state: dict[str, Tensor], source: str, resolution: int) -> nn.Module:
     """An EG3D generator's modules, empty but for their tensors, as they are pickled; call within `nvidia_modules`."""
-    root = _persistent("TriPlaneGenerator", source)
+    root = persistent_module("TriPlaneGenerator", source)
     easy = sys.modules["dnnlib.util"].EasyDict
     root._init_args = ()
     root._init_kwargs = easy(init_kwargs(preset))
@@ -143,14 +143,18 @@ def nvidia_generator(preset: GeneratorPreset, state: dict[str, Tensor], source: 
     renderer = root.renderer = _plain("training.volumetric_rendering.renderer.ImportanceRenderer")
     renderer.ray_marcher = _plain("training.volumetric_rendering.ray_marcher.MipRayMarcher2")
     root.decoder = _plain("training.triplane.OSGDecoder")
-    net = [_persistent("FullyConnectedLayer", source), nn.Softplus(), _persistent("FullyConnectedLayer", source)]
+    net = [
+        persistent_module("FullyConnectedLayer", source),
+        nn.Softplus(),
+        persistent_module("FullyConnectedLayer", source),
+    ]
     root.decoder.net = nn.Sequential(*net)
     for key, value in state.items():
         *modules, name = key.split(".")
         module: nn.Module = root
         for part in modules:
             if part not in module._modules:
-                module.add_module(part, _persistent("Block", source))
+                module.add_module(part, persistent_module("Block", source))
             module = module.get_submodule(part)
         if name in ("resample_filter", "noise_const", "w_avg"):
             module.register_buffer(name, value)
@@ -166,7 +170,7 @@ def save_nvidia(network: TriPlaneNet, path: Path, *, source: str = "", resolutio
     with nvidia_modules():
         made = [
             nvidia_generator(preset, state, source, resolution or preset.render_resolution),
-            _persistent("AugmentPipe", source),
+            persistent_module("AugmentPipe", source),
         ]
         snapshot = {"training_set_kwargs": {"path": "x"}, "G": None, "augment_pipe": made[1], "G_ema": made[0]}
         path.write_bytes(pickle.dumps(snapshot, protocol=4))
@@ -232,7 +236,8 @@ def _plain(path: str) -> Any:
     return _PLAIN[path]()
 
 
-def _persistent(name: str, source: str) -> Any:
+def persistent_module(name: str, source: str) -> Any:
+    """A module that carries `source`; pickle it within `nvidia_modules`."""
     module = _Persistent()
     module.called, module.source = name, source
     return module

@@ -144,7 +144,7 @@ def _triplanenet(given: _Given, generator: _Given | None, preset_of: PresetOf) -
         if (wrong := misfit(expected, given.found.tensors)) is not None:
             raise RefusedError(wrong)
     average = _latent_average(given, generator, preset)
-    if average.shape != average_shape or not average.is_floating_point():
+    if average.shape != average_shape:
         raise ModelError(f"latent_avg is {tuple(average.shape)} instead of {tuple(average_shape)}.")
     name = official_name(preset.refiner.version)
     path = models_folder() / f"{name}.safetensors"
@@ -184,13 +184,13 @@ def _latent_average(given: _Given, generator: _Given | None, preset: Preset) -> 
     weights = given.found.tensors
     if given.found.latent_average is not None:
         with _about(given.file):
-            return _flat(given.found.latent_average.load())
+            return _loaded_average(given.found.latent_average)
     if generator is not None:
         with _about(generator.file):
             if not _same_generator(weights, generator.found.tensors):
                 raise RefusedError(f"is another generator than the one in {given.file.name}")
             if generator.found.latent_average is not None:
-                return _flat(generator.found.latent_average.load())
+                return _loaded_average(generator.found.latent_average)
     for path in stored_averages():
         with safe_open(path, "pt") as stored:
             kept = {key: _Loaded(stored.get_tensor(key)) for key in map(GENERATOR.__add__, _COMPARED)}
@@ -203,8 +203,12 @@ def _latent_average(given: _Given, generator: _Given | None, preset: Preset) -> 
     )
 
 
-def _flat(average: Tensor) -> Tensor:
-    return average.squeeze(0) if average.ndim == 2 else average
+def _loaded_average(average: StoredTensor) -> Tensor:
+    """[w_dim], also where it was kept as [1, w_dim]; raises RefusedError where its numbers are none."""
+    loaded = average.load()
+    if not loaded.is_floating_point() or not loaded.isfinite().all():
+        raise RefusedError(f"is damaged: {LATENT_AVERAGE} holds values that are no numbers")
+    return loaded[0] if loaded.ndim == 2 and len(loaded) == 1 else loaded
 
 
 def stored_averages() -> list[Path]:
@@ -237,7 +241,7 @@ def _generator_part(given: _Given, preset: Preset) -> Addition:
     tensors: dict[str, Loadable] = {**given.found.tensors}
     with _about(given.file):
         if given.found.latent_average is not None:
-            tensors[LATENT_AVERAGE] = _Loaded(_flat(given.found.latent_average.load()))
+            tensors[LATENT_AVERAGE] = _Loaded(_loaded_average(given.found.latent_average))
         elif part_path() in stored_averages():
             raise RefusedError("adds nothing: the generator is here already, with its latent_avg")
     return _conversion(given.file, [given.file], part_path(), tensors, preset)
@@ -255,18 +259,13 @@ def _check_generator(found: Found, preset: Preset) -> None:
     expected = {key: tensor for key, tensor in expected.items() if key.startswith(GENERATOR)}
     if (wrong := misfit(expected, found.tensors)) is not None:
         raise RefusedError(wrong)
-    if found.latent_average is not None:
-        given = _flattened_shape(found.latent_average)
-        if given != tuple(average.shape) or not found.latent_average.dtype.is_floating_point:
-            raise RefusedError(f"does not fit its preset: latent_avg is {given} instead of {tuple(average.shape)}")
+    if found.latent_average is not None and _loaded_average(found.latent_average).shape != average.shape:
+        given = found.latent_average.shape
+        raise RefusedError(f"does not fit its preset: {LATENT_AVERAGE} is {given} instead of {tuple(average.shape)}")
     for name, told, wanted in _told(found, preset.generator):
         if told is not None and told != wanted:
             shown = str(told)[:40] if isinstance(told, (int, float, str)) else "something else"
             raise RefusedError(f"is another generator than {preset.name}: its {name} is {shown} instead of {wanted}")
-
-
-def _flattened_shape(average: StoredTensor) -> tuple[int, ...]:
-    return average.shape[1:] if len(average.shape) == 2 and average.shape[0] == 1 else average.shape
 
 
 def _told(found: Found, preset: GeneratorPreset) -> Iterator[tuple[str, object, object]]:

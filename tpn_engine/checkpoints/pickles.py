@@ -85,7 +85,7 @@ class _Machine:
                 return value, self.position
             operation = _OPERATIONS.get(opcode)
             if operation is None:
-                raise RefusedError(f"is no checkpoint or {DAMAGED.removeprefix('is ')}")
+                raise RefusedError("holds what torch and NVIDIA never write: it is damaged or hostile, and was not run")
             operation(self)
         raise RefusedError("holds more objects than any model: it may be hostile and was not read further")
 

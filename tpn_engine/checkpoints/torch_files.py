@@ -127,8 +127,6 @@ def _read_zip(data: Buffer, makers: dict[str, Any]) -> Any:
     if len(pickles) != 1:
         raise RefusedError("is a zip archive, but not one of torch's checkpoints")
     folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in members:
-        raise RefusedError("is a TorchScript program, not a checkpoint")
     order = members.get(f"{folder}byteorder")
     if order is not None and bytes(order[0]) != b"little":
         raise RefusedError("was written on a machine with another byte order: save it again on a common one")
@@ -155,9 +153,11 @@ def _zip_members(data: Buffer) -> dict[str, tuple[Buffer, int]]:
         with zipfile.ZipFile(_Window(data)) as archive:
             listed = archive.infolist()
     except (zipfile.BadZipFile, ValueError, LookupError, ArithmeticError, OSError, RuntimeError, struct.error) as error:
-        raise RefusedError(f"is a damaged zip archive: it {DAMAGED}") from error
+        raise RefusedError(f"is a zip archive that {DAMAGED}") from error
     if len(listed) > _MOST_MEMBERS or sum(member.file_size for member in listed) > len(data):
         raise RefusedError("claims to hold more than it has: it may be hostile and was not unpacked")
+    if any(member.filename.endswith("/constants.pkl") for member in listed):
+        raise RefusedError("is a TorchScript program, not a checkpoint")
     members: dict[str, tuple[Buffer, int]] = {}
     for member in listed:
         path = PurePosixPath(member.filename)
