@@ -13,6 +13,9 @@ from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import Batch
 
 
+TINT_SHARE = 2.0
+
+
 @dataclass
 class FieldLoss:
     """The weighted sum to minimise, and the parts a log shows: mean colour error, wrong sides of the surface."""
@@ -29,7 +32,8 @@ def field_loss(
     """Compare the field of `planes` [B,3,C,H,W] with the truth at the batch's points.
 
     Occupancy is read off the density as a logistic curve through the iso-level, so that the
-    level set is where the network is undecided; colours by mean absolute error.
+    level set is where the network is undecided. Colours by mean absolute error, their departure from grey
+    once more: strands and shadows make brightness a guess, but a wrong tint shows.
     """
     preset = generator.preset
     points = torch.cat([batch.occupancy_at, batch.color_at], dim=1)
@@ -43,8 +47,11 @@ def field_loss(
     occupancy = (entropy * batch.known).sum() / known
     wrong = (((logit > 0) != (batch.occupied > 0.5)) * batch.known).sum() / known
 
-    error = (features[:, count:, :3] - batch.color).abs().mean(-1)
-    color = (error * batch.color_weight).sum() / batch.color_weight.sum().clamp(min=1)
+    difference = features[:, count:, :3] - batch.color
+    tint = difference - difference.mean(-1, keepdim=True)
+    weight = batch.color_weight / batch.color_weight.sum().clamp(min=1)
+    color = (difference.abs().mean(-1) * weight).sum()
+    tinted = (tint.abs().mean(-1) * weight).sum()
 
-    total = config.color_weight * color + config.occupancy_weight * occupancy
+    total = config.color_weight * (color + TINT_SHARE * tinted) + config.occupancy_weight * occupancy
     return FieldLoss(total, color.detach(), occupancy.detach(), wrong.detach())
