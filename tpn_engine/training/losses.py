@@ -12,7 +12,6 @@ from tpn_engine.nets.generator import Generator
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import Batch
 
-
 TINT_SHARE = 2.0
 
 
