@@ -230,7 +230,10 @@ def _id(values: dict[str, Any]) -> str:
 
 def _notice(value: Any) -> Notice:
     values = _object(value)
-    return Notice(_text(values, "code"), _text(values, "message"))
+    notice = Notice(_text(values, "code"), _text(values, "message"))
+    if not notice.code or not notice.message:
+        raise bad_answer()
+    return notice
 
 
 def _facts(value: Any) -> CaptureFacts:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -97,7 +98,7 @@ class _Job:
             except StopIteration:
                 self._end("done")
             except EngineError as error:
-                self._end("failed", error.message)
+                self._end("failed", self._explained(error))
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 self._end("failed", f"A file could not be read or written ({reason}): is the disk full?")
@@ -129,6 +130,17 @@ class _Job:
         self.stage = {"done": "Done", "failed": "Failed", "cancelled": "Cancelled"}.get(state, "")
         if state == "done":
             self.fraction = 1.0
+
+    def _explained(self, error: EngineError) -> str:
+        """The engine points to its command line where its worker does not start; artists have a button."""
+        client = self._engine.client
+        if error.code == "worker" and client is not None:
+            with suppress(EngineError):
+                if client.health().worker == "failing":
+                    words = self._engine.worker_words
+                    said = f" It said: {words}" if words else ""
+                    return f"The engine can't compute: press Doctor or Repair in the preferences.{said}"
+        return error.message
 
     def _reach(self, part: Part, fraction: float) -> None:
         """The bar never goes back, even where an engine that died has to begin anew."""
@@ -219,7 +231,6 @@ class ImportJob(_Job):
         self._folder = folder
         self._client: Client | None = None
         self._id = ""
-        self._forgotten = False
 
     def _steps(self) -> Steps[None]:
         self._photo = yield from self._read_photo()

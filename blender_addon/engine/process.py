@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from .answers import Health
 from .child import Child
 from .client import Client
 from .connection import CONTRACT, Connection, parse_connection, published_connections
-from .errors import EngineError
+from .errors import EngineError, plain
 
 LOOK_SECONDS = 2.0  # for an engine that says it runs to answer
 CHECK_SECONDS = 5.0  # for the one we have used before
 START_SECONDS = 180.0  # for a new one on a cold, slow disk that a virus scanner watches
 STOP_SECONDS = 10.0  # between asking it to end and killing it
+LAST_BYTES = 4096  # of a file whose last line is wanted
 
 State = Literal["stopped", "starting", "ready", "failed"]
 
@@ -59,6 +61,7 @@ class Engine:
         self._candidates: list[Connection] = []
         self._asked: Client | None = None
         self._asked_until = 0.0
+        self._launched = False  # since the last start
         self._given_up: set[Connection] = set()
         self._ending: list[tuple[Child, float]] = []
 
@@ -72,6 +75,17 @@ class Engine:
         """Where the engine writes what it does; the first of several if several run."""
         return self._log_folder / "service.log"
 
+    @property
+    def worker_words(self) -> str:
+        """The last line that a process which computes printed; "" if there is none."""
+        with suppress(OSError, ValueError):
+            files = list(self._log_folder.glob("worker*.txt"))
+            with max(files, key=lambda file: file.stat().st_mtime).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+                lines = file.read().decode("utf-8", "replace").split("\n")
+                return next((plain(line, 300) for line in reversed(lines) if line.strip()), "")
+        return ""
+
     def start(self) -> None:
         """Begin to find or start an engine; one that is ready is asked whether it still is."""
         if self.state == "starting":
@@ -80,6 +94,7 @@ class Engine:
         known, self.client = self.client, None
         self._candidates = published_connections(self._cache_folder) if self._shareable else []
         self._asked = None
+        self._launched = False
         if known is not None:
             self._ask(known.connection, CHECK_SECONDS)
 
@@ -163,6 +178,9 @@ class Engine:
         )
 
     def _give_up(self, client: Client) -> None:
+        if self._launched and self._child is not None:
+            self._hear(self._child)
+            raise EngineError("environment", self._why_it_ended())
         self._given_up.add(client.connection)
         self._asked = None
         if self._child is not None:
@@ -171,6 +189,7 @@ class Engine:
             self._child = None
 
     def _launch(self) -> None:
+        self._launched = True
         self.lines.clear()
         command: Sequence[str | Path] = [
             self._python,
