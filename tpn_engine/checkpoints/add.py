@@ -23,13 +23,14 @@ from tpn_engine.checkpoints.catalog import (
     official_name,
 )
 from tpn_engine.checkpoints.description import Description, description_path, read_description, to_json
+from tpn_engine.checkpoints.disk import check_room
 from tpn_engine.checkpoints.fit import LATENT_AVERAGE, expected_tensors, misfit, unfilled_network
 from tpn_engine.checkpoints.load import file_sha256
 from tpn_engine.checkpoints.official import GENERATOR, Found, recognised
 from tpn_engine.checkpoints.pickles import RefusedError
 from tpn_engine.checkpoints.terms import EG3D, Terms
 from tpn_engine.checkpoints.torch_files import StoredTensor, opened
-from tpn_engine.checkpoints.write import Loadable, check_room, write_model
+from tpn_engine.checkpoints.write import Loadable, write_model
 from tpn_engine.errors import ModelError
 from tpn_engine.files import replacing
 from tpn_engine.nets.presets import GeneratorPreset, Preset, ffhq512_128
@@ -61,12 +62,13 @@ class Addition:
 
 
 @contextmanager
-def addition(files: Sequence[Path], *, preset_of: PresetOf = ffhq512_128) -> Iterator[Addition]:
+def addition(files: Sequence[Path], *, preset_of: PresetOf | None = None) -> Iterator[Addition]:
     """What adding these files together would install; it can be written until the block ends.
 
     Nothing in the files is run, and nothing is written before `write`. `preset_of(version, pixel_shuffle)`
-    is what TriPlaneNet's and EG3D's own files must fit. Raises ModelError.
+    is what TriPlaneNet's and EG3D's own files must fit, by default `ffhq512_128`. Raises ModelError.
     """
+    preset_of = preset_of or ffhq512_128
     own = [file for file in files if file.suffix == ".safetensors"]
     if own and len(files) > 1:
         raise ModelError("A .safetensors is a whole model: add it alone.")

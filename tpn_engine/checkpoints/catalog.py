@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 
@@ -27,31 +28,34 @@ class Source:
     """
 
     file: str
+    holds: Literal["triplanenet", "generator"]
     url: str
     page: str
     size: int | None = None
     sha256: str | None = None
 
 
-def _drive(file: str, number: str) -> Source:
+def _drive(file: str, holds: Literal["triplanenet", "generator"], number: str) -> Source:
     """A file on Google Drive, by the number in its sharing link; `confirm` answers the warning for large files."""
     return Source(
         file,
+        holds,
         f"https://drive.usercontent.google.com/download?id={number}&export=download&confirm=t",
         f"https://drive.google.com/file/d/{number}/view",
     )
 
 
 # The sharing links are those in the README of https://github.com/anantarb/triplanenet.
-GENERATOR_SOURCE = _drive("ffhq512-128.pth", "1xi6C528TybEGyPgzWTUTRqCBbUdbg7Uc")
+GENERATOR_SOURCE = _drive("ffhq512-128.pth", "generator", "1xi6C528TybEGyPgzWTUTRqCBbUdbg7Uc")
 TRIPLANENET_SOURCES = {
-    1: _drive("triplanenet_final.pth", "17pzNC00BOFCu0oCqbCybfAiaZF7iwNUU"),
-    2: _drive("triplanenet_v2_final.pth", "1Q7hGZw97nTmRyJ-itVGRaFJn9KyjAuhn"),
+    1: _drive("triplanenet_final.pth", "triplanenet", "17pzNC00BOFCu0oCqbCybfAiaZF7iwNUU"),
+    2: _drive("triplanenet_v2_final.pth", "triplanenet", "1Q7hGZw97nTmRyJ-itVGRaFJn9KyjAuhn"),
 }
 # The same generator as its makers publish it, without the average code: it can be added, but is never enough.
 # Its hash is that of a mirror, so a file with another one is not refused for it.
 NVIDIA_GENERATOR_SOURCE = Source(
     "ffhq512-128.pkl",
+    "generator",
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/eg3d/versions/1/files/ffhq512-128.pkl",
     "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d",
     size=377_645_529,

@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from tpn_engine.checkpoints.catalog import Source
-from tpn_engine.checkpoints.write import check_room
+from tpn_engine.checkpoints.disk import check_room
 from tpn_engine.errors import FileError, ModelError
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.version import __version__
@@ -56,9 +56,10 @@ def download(source: Source, folder: Path, progress: Progress = SILENT, patience
     with _Partial(target, source) as partial:
         _fetch(partial, progress, patience)
         progress(f"check {source.file}", 0.0)
-        if source.size is not None and partial.size != source.size:
+        size = partial.size
+        if source.size is not None and size != source.size:
             partial.discard()
-            raise ModelError(f"{source.file} has {partial.size} bytes instead of {source.size}: it was thrown away.")
+            raise ModelError(f"{source.file} has {size} bytes instead of {source.size}: it was thrown away.")
         if source.sha256 is not None and partial.sha256() != source.sha256:
             partial.discard()
             raise ModelError(f"{source.file} is not the file it should be (its SHA-256 differs): it was thrown away.")

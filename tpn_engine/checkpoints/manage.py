@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tpn_engine.checkpoints.add import GENERATOR_PART, addition, part_path, stored_averages, verified
-from tpn_engine.checkpoints.catalog import GENERATOR_SOURCE, CatalogEntry, find_entry, how_to_install, models_folder
+from tpn_engine.checkpoints.catalog import CatalogEntry, find_entry, how_to_install, models_folder
 from tpn_engine.checkpoints.description import Description, description_path
 from tpn_engine.checkpoints.download import download
 from tpn_engine.checkpoints.terms import Terms
@@ -37,7 +37,7 @@ def get_model(name: str, *, accept_licence: bool = False, progress: Progress = S
         raise ModelError(f"The model {name} can't be fetched: {how_to_install(entry)}.")
     check_accepted(name, entry.terms, accept_licence)
     folder = _downloads()
-    needed = [source for source in entry.sources if source is not GENERATOR_SOURCE or not stored_averages()]
+    needed = [source for source in entry.sources if source.holds != "generator" or not stored_averages()]
     files = [download(source, folder, progress) for source in needed]
     try:
         with addition(files) as prepared:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 
 from tpn_engine.checkpoints.description import Description, description_path, to_json
+from tpn_engine.checkpoints.disk import check_room
 from tpn_engine.checkpoints.pickles import RefusedError
-from tpn_engine.errors import FileError
 from tpn_engine.files import replacing
 from tpn_engine.nets.presets import Preset
 from tpn_engine.progress import Progress
@@ -77,15 +76,6 @@ def write_model(
         description = Description(name, preset, digest.hexdigest(), licence, origin)
         described.write_text(to_json(description), encoding="utf-8")
     return description
-
-
-def check_room(folder: Path, needed: int) -> None:
-    """Raise FileError where `needed` bytes do not fit on the folder's disk."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise FileError(
-            f"The disk of {folder} is too full: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free."
-        )
 
 
 def _kind(dtype: torch.dtype) -> torch.dtype:
