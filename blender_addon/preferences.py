@@ -12,7 +12,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import paths
-from .engine.environment import InstallSource
+from .engine.environment import InstallSource, find_base_pythons
 from .properties import NON_COMMERCIAL
 from .session import RefusalError
 from .ui.preferences import OFFLINE, draw_preferences
@@ -27,6 +27,10 @@ DEVICES = (
 DEFAULT_MODEL = "synthetic-heads"
 
 
+def _known_pythons(_self: Any, _context: Any, text: str) -> list[str]:
+    return [str(python) for python in find_base_pythons() if text in str(python)]
+
+
 class HeadCapturePreferences(bpy.types.AddonPreferences):
     """Kept with Blender's own preferences."""
 
@@ -35,7 +39,8 @@ class HeadCapturePreferences(bpy.types.AddonPreferences):
     base_python: StringProperty(
         name="Python",
         description="The Python 3.10 to 3.13 to make the engine's environment with; empty: Blender's own",
-        subtype="FILE_PATH",
+        search=_known_pythons,
+        search_options={"SUGGESTION"},
     )
     wheel_folder: StringProperty(
         name="Wheel Folder",
@@ -49,7 +54,7 @@ class HeadCapturePreferences(bpy.types.AddonPreferences):
     )
     device: EnumProperty(name="Device", description="What the engine computes on", items=DEVICES)
     accept_non_commercial: BoolProperty(
-        name="I Accept the Non-Commercial Licence",
+        name="I Accept the Non-Commercial License",
         description="EG3D's weights may be used for research and evaluation only, not for paid work",
     )
     model_file: StringProperty(
@@ -94,7 +99,7 @@ class HeadCapturePreferences(bpy.types.AddonPreferences):
             return str(paths.absolute(self.model_file))
         if model in NON_COMMERCIAL and not self.accept_non_commercial:
             raise RefusalError(
-                say("This model is for non-commercial use only: accept its licence in the preferences first.")
+                say("This model is for non-commercial use only: accept its license in the preferences first.")
             )
         return DEFAULT_MODEL
 

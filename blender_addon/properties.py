@@ -113,7 +113,7 @@ class HeadCaptureSettings(bpy.types.PropertyGroup):
     @property
     def resolution(self) -> int:
         """Lattice points along each edge, of the chosen quality."""
-        return RESOLUTIONS[self.quality] if self.quality in RESOLUTIONS else self.custom_resolution
+        return int(RESOLUTIONS.get(self.quality) or self.custom_resolution)
 
 
 def register() -> None:

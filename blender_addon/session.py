@@ -108,6 +108,7 @@ class Session:
         self._engine: Engine | None = None
         self._engine_settings: tuple[Any, ...] = ()
         self._installed: str | None = None
+        self._half_made = False
         self._looked = False
 
     # The engine
@@ -115,9 +116,20 @@ class Session:
     @property
     def installed(self) -> str | None:
         """The version of the engine in its own environment; None where there is none."""
-        if not self._looked:
-            self._installed, self._looked = Environment(paths.environment_folder()).installed, True
+        self._look()
         return self._installed
+
+    @property
+    def half_made(self) -> bool:
+        """Whether an environment is there that Repair can make whole."""
+        self._look()
+        return self._half_made
+
+    def _look(self) -> None:
+        if not self._looked:  # once, and again after each environment job: panels ask at every redraw
+            environment = Environment(paths.environment_folder())
+            self._installed, self._half_made = environment.installed, environment.half_made
+            self._looked = True
 
     def engine_python(self, preferences: Any) -> Path | None:
         """The interpreter that has the engine; None before it is set up."""

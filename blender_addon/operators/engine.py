@@ -27,14 +27,14 @@ class ReleaseMemory(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: Any) -> bool:
         if _client() is None:
-            cls.poll_message_set("The engine is not running: it holds no memory")
+            cls.poll_message_set("The engine is not running")
             return False
         return True
 
     def execute(self, _context: Any) -> set[str]:
         client = _client()
         if client is None:
-            self.report({"INFO"}, say("The engine is not running: it holds no memory."))
+            self.report({"INFO"}, say("The engine is not running"))
             return {"CANCELLED"}
         try:
             client.release()

@@ -22,7 +22,7 @@ FORMATS = (
     ("GLB", "GLB", "For the web, games and most viewers, with colors"),
     ("OBJ", "OBJ", "For other 3D programs, with colors"),
     ("PLY", "PLY", "For sculpting and scan programs, with colors"),
-    ("STL", "STL", "For 3D printing: millimetres, no colors"),
+    ("STL", "STL", "For 3D printing: millimeters, no colors"),
     ("USD", "USD", "For film and animation programs, with colors"),
 )
 SUFFIXES = {"GLB": ".glb", "OBJ": ".obj", "PLY": ".ply", "STL": ".stl", "USD": ".usdc"}

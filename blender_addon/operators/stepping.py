@@ -15,6 +15,9 @@ from ..session import RefusalError, Running, Work
 from ..words import say
 
 
+WAITING = "Waiting for Object Mode"
+
+
 class Stepped:
     """What import and new mesh have in common.
 
@@ -97,7 +100,7 @@ class Stepped:
         # Undo in other modes does not know of new objects: the head comes when the artist is back.
         running.waiting = ""
         if over and running.state == "done" and context.mode != "OBJECT":
-            running.waiting = "Waiting for Object Mode"
+            running.waiting = WAITING
             over = False
         if running.text != before:
             context.workspace.status_text_set(running.text)

@@ -44,11 +44,7 @@ def setup_progress(layout: Any, session: Any) -> None:
     column = layout.column(align=True)
     row = column.row(align=True)
     fraction = session.setup.fraction
-    title = show(session.setup_title)
-    row.progress(
-        factor=0.0 if fraction is None else fraction,
-        text=title if fraction is None else f"{title} ({fraction:.0%})",
-    )
+    row.progress(factor=fraction or 0.0, text=show(session.setup.stage or session.setup_title))
     row.operator("head_capture.cancel_setup", text="", icon="X")
     if session.setup.lines:
         column.label(text=session.setup.lines[-1], translate=False)

@@ -52,7 +52,11 @@ def _draw_engine(layout: Any, context: Any, session: sessions.Session, own: Any)
         if not can_install:
             paragraph(layout, context, show(OFFLINE), icon="INTERNET_OFFLINE")
         row = layout.row(align=True)
-        names = ("update_engine", "repair_engine", "remove_engine") if session.installed else ("set_up_engine",)
+        names = ("set_up_engine",)
+        if session.installed:
+            names = ("update_engine", "repair_engine", "remove_engine")
+        elif session.half_made:
+            names = ("repair_engine", "remove_engine")
         for name in names:
             cell = row.row(align=True)
             cell.enabled = can_install or name == "remove_engine"
