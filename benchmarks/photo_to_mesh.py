@@ -25,7 +25,7 @@ import goldens  # pyright: ignore[reportMissingImports]
 
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
-from tpn_engine.inversion.triplanenet import invert
+from tpn_engine.inversion.invert import invert
 from tpn_engine.nets.presets import ffhq512_128
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.portrait import PortraitReader

@@ -25,9 +25,11 @@ LEFTOVER_SECONDS = 3600.0  # after which an unfinished file belongs to nobody
 _log = logging.getLogger("tpn.server")
 
 
-def capture_key(photo_sha256: str, model_sha256: str, method: str, face: int | None, level: bool) -> str:
+def capture_key(
+    photo_sha256: str, model_sha256: str, method: str, seconds: float | None, face: int | None, level: bool
+) -> str:
     """The name under which the capture of a photo is kept: 64 hexadecimal digits."""
-    parts = [__version__, photo_sha256, model_sha256, method, face, level]
+    parts = [__version__, photo_sha256, model_sha256, method, seconds, face, level]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

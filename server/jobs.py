@@ -17,10 +17,11 @@ from typing import Any
 from server.cache import CaptureCache, capture_key
 from server.messages import MakeCapture
 from server.models import Models
-from server.protocol import CaptureOptions, CaptureStatus, Method, Notice, Problem, Result, ServiceError, State
+from server.protocol import CaptureOptions, CaptureStatus, Notice, Problem, Result, ServiceError, State
 from server.supervisor import Supervisor
 from tpn_engine.errors import HeadCaptureError
 from tpn_engine.files import replacing
+from tpn_engine.inversion.options import Method
 
 CAPTURE_SECONDS = 900.0  # an official model on a slow CPU takes about a minute
 QUEUE_LIMIT = 1000
@@ -43,6 +44,7 @@ class Job:
     level: bool
     sha256: str
     created: float
+    seconds: float | None = None
     state: State = "queued"
     stage: str = "waiting"
     fraction: float = 0.0
@@ -177,12 +179,13 @@ class Jobs:
             name=options.name,
             model=model.name,
             method=options.method,
+            seconds=options.seconds,
             face=options.face,
             level=options.level,
             sha256=sha256,
             created=time.time(),
         )
-        job.key = capture_key(sha256, model.sha256, job.method, job.face, job.level)
+        job.key = capture_key(sha256, model.sha256, job.method, job.seconds, job.face, job.level)
         facts = self._cache.find(job.key)
         self._store.write(job)
         self._jobs[id] = job
@@ -255,7 +258,7 @@ class Jobs:
 
     async def _make(self, job: Job) -> dict[str, Any]:
         model = self._models.find(job.model)  # again: the file may be another by now
-        job.key = capture_key(job.sha256, model.sha256, job.method, job.face, job.level)
+        job.key = capture_key(job.sha256, model.sha256, job.method, job.seconds, job.face, job.level)
         self._change(job, state="running", stage="starting")
         facts = self._cache.find(job.key)
         if facts is not None:
@@ -264,6 +267,8 @@ class Jobs:
             model=model.source,
             model_sha256=model.sha256,
             photo=self._store.photo(job.id),
+            method=job.method,
+            seconds=job.seconds,
             face=job.face,
             level=job.level,
             target=self._cache.capture(job.key),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tpn_engine.inversion.options import Method
+
 # Down: what is to be made. Every target is written beside and then renamed.
 
 
@@ -16,6 +18,8 @@ class MakeCapture:
     model: str
     model_sha256: str
     photo: Path
+    method: Method
+    seconds: float | None
     face: int | None
     level: bool
     target: Path

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tpn_engine.errors import HeadCaptureError
+from tpn_engine.inversion.options import DEFAULT_METHOD, Method
 
 CONTRACT = 1
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-Method = Literal["triplanenet"]
 MeshFormat = Literal["npz", "glb", "obj", "ply", "stl"]
 WorkerState = Literal["starting", "idle", "busy", "failing"]
 
@@ -109,7 +109,14 @@ class CaptureOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, max_length=100, description="One of /v1/models; the default if left out.")
-    method: Method = "triplanenet"
+    method: Method = Field(DEFAULT_METHOD, description="How the head is found.")
+    seconds: float | None = Field(
+        None,
+        ge=1,
+        le=600,
+        allow_inf_nan=False,
+        description="Time for an optimisation, if the method has one.",
+    )
     face: int | None = Field(None, ge=0, le=31, description="Which face, 0 the largest.")
     level: bool = Field(False, description="Turn a tilted head upright first.")
     name: str = Field("portrait", min_length=1, max_length=255)

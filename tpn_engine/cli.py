@@ -15,6 +15,7 @@ from tpn_engine.cli_models import models
 from tpn_engine.console import QuietOption, shown
 from tpn_engine.errors import FileError, HeadCaptureError, OptionError
 from tpn_engine.files import checked_output, replacing
+from tpn_engine.inversion.options import DEFAULT_METHOD, Method, make_options, option_names
 from tpn_engine.progress import Progress
 from tpn_engine.version import __version__
 
@@ -55,6 +56,11 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")
 ResolutionOption = Annotated[int, typer.Option(min=16, max=1024, help="Lattice points along each edge.")]
 FaceOption = Annotated[int | None, typer.Option(min=0, help="Which face, 0 is the largest.", show_default=False)]
 LevelOption = Annotated[bool, typer.Option("--level", help="Turn a tilted head upright first.")]
+MethodOption = Annotated[Method, typer.Option(help="How the head is found.")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as steps=50.", show_default=False),
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 SizeOption = Annotated[int, typer.Option(min=16, max=4096, help="Pixels along each edge.")]
 
@@ -122,6 +128,8 @@ def capture(
     ],
     kind: Annotated[str, typer.Option("--format", help="What to write into a folder: glb, capture, ...")] = "glb",
     model: ModelOption = "synthetic-heads",
+    method: MethodOption = DEFAULT_METHOD,
+    settings: SettingsOption = None,
     device: DeviceOption = "auto",
     resolution: ResolutionOption = 256,
     face: FaceOption = None,
@@ -131,6 +139,7 @@ def capture(
 ) -> None:
     """Make a 3D head of each photo."""
     jobs = _plan(photos, output, "." + kind.lower().lstrip("."))
+    options = _settings(method, settings or [], seed)
     from tpn_engine.engine import Engine
 
     _seed(seed)
@@ -140,7 +149,13 @@ def capture(
         try:
             with shown(quiet) as progress:
                 made = engine.capture(
-                    photo, face=face, level=level, progress=progress.report, cancel=progress.cancelled
+                    photo,
+                    face=face,
+                    level=level,
+                    method=method,
+                    progress=progress.report,
+                    cancel=progress.cancelled,
+                    **options,
                 )
                 _write(made, target, resolution, progress)
         except HeadCaptureError as error:
@@ -151,6 +166,9 @@ def capture(
             continue
         if not quiet:
             _warn(photo, [warning["message"] for warning in made.provenance["warnings"]])
+            for stage, fit in made.provenance.get("fits", {}).items():
+                losses = f"loss {fit['first_loss']:.4f} to {fit['last_loss']:.4f}"
+                typer.echo(f"{stage}: {fit['steps']} steps, {losses}{' (out of time)' if fit['cut_short'] else ''}")
             typer.echo(f"{target}: the head from {photo.name}")
     if failed:
         raise typer.Exit(1)
@@ -315,6 +333,18 @@ def _write(made: Capture, target: Path, resolution: int, progress: Progress) -> 
     kept = made if target.suffix.lower() == CAPTURE_SUFFIX else made.mesh(resolution, progress=progress)
     target.parent.mkdir(exist_ok=True)
     kept.save(target)
+
+
+def _settings(method: Method, settings: list[str], seed: int) -> dict[str, Any]:
+    """The method's options as they were typed, with the seed if it takes one."""
+    options: dict[str, Any] = {"seed": seed} if "seed" in option_names(method) else {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(f"--set {setting} has no value: write it as {name}=VALUE.")
+        options[name] = value
+    make_options(method, options)  # refuses what is wrong before anything takes long
+    return options
 
 
 def _seed(seed: int) -> None:

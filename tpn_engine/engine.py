@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -15,7 +16,9 @@ from tpn_engine.checkpoints.catalog import DEFAULT_MODEL
 from tpn_engine.checkpoints.load import Model, load_model
 from tpn_engine.devices import choose_device
 from tpn_engine.errors import DeviceError
-from tpn_engine.inversion.triplanenet import invert
+from tpn_engine.inversion.fitting import Watch
+from tpn_engine.inversion.invert import invert
+from tpn_engine.inversion.options import DEFAULT_METHOD, make_options
 from tpn_engine.portrait import PortraitReader
 from tpn_engine.portrait.photo import PhotoSource
 from tpn_engine.progress import Progress
@@ -51,21 +54,27 @@ class Engine:
         *,
         face: int | None = None,
         level: bool = False,
+        method: str = DEFAULT_METHOD,
         progress: Callable[[str, float], None] | None = None,
         cancel: Callable[[], bool] | None = None,
+        watch: Watch | None = None,
+        **options: Any,
     ) -> Capture:
-        """Align, invert and refine one photo: a path, the bytes of an image file or a PIL image.
+        """Align and invert one photo: a path, the bytes of an image file or a PIL image.
 
         `face` picks one of several (the largest otherwise), `level` turns a tilted head upright first.
-        `progress(stage, fraction)` is told where the work is, `cancel()` is asked whether to stop.
-        Raises the errors of reading a photo, DeviceError out of memory, CancelledError.
+        `method` is one of `tpn_engine.inversion.options.METHODS`, and `options` are its own, such as
+        `steps`, `seconds` and `seed`. `progress(stage, fraction)` is told where the work is, `cancel()` is
+        asked whether to stop, `watch(state)` is told the loss after every step of an optimisation.
+        Raises OptionError, the errors of reading a photo, DeviceError out of memory, CancelledError.
         """
+        chosen = make_options(method, options)
         watched = Progress(progress, cancel)
         started = time.perf_counter()
         portrait = self.reader.read(photo, face=face, level=level, progress=watched)
         seconds = {"portrait": time.perf_counter() - started}
         with _told_when_memory_ends(self.device):
-            capture = invert(self.model, portrait, watched)
+            capture = invert(self.model, portrait, watched, method=method, options=chosen, watch=watch)
         seconds |= capture.provenance["seconds"]
         return replace(capture, provenance={**capture.provenance, "seconds": seconds})
 

@@ -17,7 +17,7 @@ from tpn_engine import Capture, Engine
 from tpn_engine.capture_file import VERSION, read_capture_file, write_capture_file
 from tpn_engine.checkpoints import Model
 from tpn_engine.errors import CancelledError, CaptureFileError, DeviceError, FileError, OptionError
-from tpn_engine.inversion.triplanenet import invert
+from tpn_engine.inversion.invert import invert
 from tpn_engine.progress import Progress
 from tpn_engine.views import render_view
 from tpn_engine.views.cameras import around

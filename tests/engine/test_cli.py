@@ -23,7 +23,8 @@ from tiny_model import disc_portrait, tiny_model, tiny_weights
 
 from tpn_engine import Camera, Capture
 from tpn_engine.cli import MESH_SUFFIXES, main
-from tpn_engine.inversion.triplanenet import invert
+from tpn_engine.inversion.invert import invert
+from tpn_engine.inversion.options import METHODS, Method, option_names
 
 Run = Callable[..., "Result"]
 
@@ -119,6 +120,35 @@ def test_several_photos_go_into_a_folder_past_a_bad_one(
     assert len(complaints) == 1
     assert str(bad) in complaints[0]
     assert sorted(file.name for file in out.iterdir()) == ["astronaut-2.npz", "astronaut.npz"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_offered(
+    run: Run, photo: Path, model: tuple[str, Path], method: Method, tmp_path: Path
+) -> None:
+    short = ["--set", "seconds=1"] if "seconds" in option_names(method) else []
+    result = run("capture", photo, "-o", tmp_path / "head.capture", "--method", method, *short, *model)
+    assert result.code == 0, result.err
+    provenance = Capture.load(tmp_path / "head.capture").provenance
+    assert provenance["method"] == method
+    assert ("loss" in result.out) == ("fits" in provenance)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "magic"), "magic"),
+        (("--set", "steps=3"), "no option 'steps'"),
+        (("--method", "latent", "--set", "steps"), "steps=VALUE"),
+        (("--method", "latent", "--set", "steps=many"), "whole number"),
+    ],
+)
+def test_wrong_options_of_a_method_are_refused(
+    run: Run, photo: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = run("capture", photo, "-o", tmp_path / "head.capture", *options)
+    assert result.code == 2
+    assert message in result.err
 
 
 @pytest.mark.parametrize("suffix", MESH_SUFFIXES)

@@ -30,12 +30,13 @@ def names(cache: CaptureCache) -> set[str]:
 
 def test_keys_depend_on_everything_that_changes_a_capture() -> None:
     variants = [
-        ("photo", "model", "triplanenet", None, False),
-        ("other", "model", "triplanenet", None, False),
-        ("photo", "other", "triplanenet", None, False),
-        ("photo", "model", "psp", None, False),
-        ("photo", "model", "triplanenet", 0, False),
-        ("photo", "model", "triplanenet", None, True),
+        ("photo", "model", "triplanenet", None, None, False),
+        ("other", "model", "triplanenet", None, None, False),
+        ("photo", "other", "triplanenet", None, None, False),
+        ("photo", "model", "psp", None, None, False),
+        ("photo", "model", "triplanenet", None, 0, False),
+        ("photo", "model", "triplanenet", None, None, True),
+        ("photo", "model", "triplanenet", 5.0, None, False),
     ]
     for first, second in combinations(variants, 2):
         assert capture_key(*first) != capture_key(*second)

@@ -1,0 +1,48 @@
+"""The service makes captures by every method."""
+
+from __future__ import annotations
+
+import pytest
+import service_photos as photos
+from service_process import ServiceProcess
+
+from tpn_engine.inversion.options import METHODS, Method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_served(service: ServiceProcess, method: Method) -> None:
+    id = service.submit(photos.portrait(), f"?method={method}&seconds=1")
+    told = list(service.events(id))
+    assert (told[-1]["state"], told[-1]["method"]) == ("done", method)
+    assert told[-1]["result"]["provenance"]["method"] == method
+    fractions = [status["fraction"] for status in told]
+    assert fractions == sorted(fractions)
+    assert service.get(f"/v1/captures/{id}/view.png?size=32").status == 200
+
+
+def test_methods_are_kept_apart(service: ServiceProcess) -> None:
+    views = set()
+    for method in ("triplanenet", "psp"):
+        id = service.submit(photos.portrait(), f"?method={method}")
+        assert service.over(id)["state"] == "done"
+        views.add(service.get(f"/v1/captures/{id}/view.png?size=32").body)
+    assert len(views) == 2
+
+
+def test_a_fit_is_cancelled_between_its_steps(service: ServiceProcess) -> None:
+    id = service.submit(photos.other_portrait(), "?method=latent&seconds=600")
+    service.reached(id, lambda status: status["stage"] == "codes")
+    assert service.delete(f"/v1/captures/{id}").status == 204
+    assert service.over(id)["error"]["code"] == "cancelled"
+
+
+@pytest.mark.parametrize("query", ["?method=latents", "?method=", "?seconds=0", "?seconds=nan", "?seconds=1e9"])
+def test_wrong_methods_and_times_are_refused(service: ServiceProcess, query: str) -> None:
+    answer = service.post(f"/v1/captures{query}", photos.portrait())
+    assert (answer.status, answer.json["code"]) == (422, "option")
+
+
+def test_the_description_lists_the_methods(service: ServiceProcess) -> None:
+    operation = service.get("/v1/openapi.json").json["paths"]["/v1/captures"]["post"]
+    [method] = [parameter for parameter in operation["parameters"] if parameter["name"] == "method"]
+    assert method["schema"]["enum"] == list(METHODS)

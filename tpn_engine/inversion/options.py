@@ -1,0 +1,162 @@
+"""The methods of inversion and what can be set about each. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+from tpn_engine.errors import OptionError
+
+Method = Literal["triplanenet", "refine_fit", "psp", "latent", "pivotal_tuning"]
+Space = Literal["w", "w+"]
+Start = Literal["mean", "encoder"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+DEFAULT_METHOD: Method = "triplanenet"
+
+
+@dataclass(frozen=True)
+class PspOptions:
+    """The pivot alone: nothing to set."""
+
+
+@dataclass(frozen=True)
+class TriplaneNetOptions:
+    """`cascade`: version 1's second pass of the refinement; other versions refuse it."""
+
+    cascade: bool = False
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What every optimisation has.
+
+    `steps` are done unless `seconds` are over before; a run that time cut short may differ the next time,
+    any other is the same for a `seed` on one machine. `resolution` is the photo's edge as it is compared,
+    `rays` about how many of its pixels each step renders.
+    """
+
+    steps: int = 150
+    seconds: float = 60.0
+    seed: int = 0
+    resolution: int = 128
+    rays: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.rays < 16 or not 16 <= self.resolution <= 512 or not self.seconds > 0:
+            raise OptionError("A fit needs steps >= 1, rays >= 16, a resolution of 16 to 512 and seconds > 0.")
+
+
+@dataclass(frozen=True)
+class LatentOptions(FitOptions):
+    """Optimisation of the latent codes alone (Karras et al. 2020, appendix D, with EG3D's schedule).
+
+    One code for all layers ("w") or one for each ("w+"), from the generator's average or the encoder's
+    codes. `learning_rate` and `code_noise` are in units of how far the encoder's codes are from the average.
+    `noise_weight` keeps the generator's noise maps, where it has any, free of the photo's features.
+    """
+
+    space: Space = "w+"
+    start: Start = "encoder"
+    learning_rate: float = 0.05
+    code_noise: float = 0.05
+    noise_weight: float = 1e5
+
+
+@dataclass(frozen=True)
+class PivotalTuningOptions(FitOptions):
+    """Pivotal tuning (Roich et al. 2022): the latent codes first, then the generator around them.
+
+    `pivot_steps` and `pivot_learning_rate` are the first phase's, `steps` and `learning_rate` (Adam's, of
+    the weights as they are applied) the second's. Every `locality_every` steps the generator is held to
+    what it made at codes `locality_distance` away, in units as for LatentOptions.
+    """
+
+    seconds: float = 120.0
+    steps: int = 120
+    space: Space = "w+"
+    start: Start = "encoder"
+    pivot_steps: int = 80
+    pivot_learning_rate: float = 0.05
+    learning_rate: float = 1e-3
+    locality_weight: float = 1.0
+    locality_every: int = 2
+    locality_distance: float = 0.5
+
+
+@dataclass(frozen=True)
+class RefineFitOptions(FitOptions):
+    """A fit of planes and camera after TriPlaneNet, held to it where the photo doesn't look.
+
+    `learning_rate` is of the planes, `camera_learning_rate` of the camera (radians and EG3D units; 0
+    leaves it alone). The weights are those of the silhouette, the mirrored photo on the side the camera
+    doesn't see, the field at points it doesn't see, and the offsets' size and total variation.
+    """
+
+    seconds: float = 20.0
+    steps: int = 100
+    resolution: int = 256
+    learning_rate: float = 0.02
+    camera_learning_rate: float = 5e-4
+    matte_weight: float = 0.2
+    mirror_weight: float = 0.2
+    keep_weight: float = 1.0
+    nearness_weight: float = 1e-3
+    variation_weight: float = 1e-2
+
+
+Options = PspOptions | TriplaneNetOptions | LatentOptions | PivotalTuningOptions | RefineFitOptions
+
+OPTIONS: dict[Method, type[Options]] = {
+    "triplanenet": TriplaneNetOptions,
+    "refine_fit": RefineFitOptions,
+    "psp": PspOptions,
+    "latent": LatentOptions,
+    "pivotal_tuning": PivotalTuningOptions,
+}
+
+
+def option_names(method: Method) -> list[str]:
+    """What can be set about a method."""
+    return [field.name for field in fields(OPTIONS[method])]
+
+
+def make_options(method: str, settings: Mapping[str, Any]) -> Options:
+    """The options of a method by their names; values may be texts, as typed on a command line.
+
+    Raises OptionError for an unknown method or name, or a value of another type.
+    """
+    if method not in OPTIONS:
+        raise OptionError(f"There is no method {method!r}: choose {', '.join(METHODS)}.")
+    kind = OPTIONS[method]
+    hints = get_type_hints(kind)
+    names = option_names(method)
+    values = {}
+    for name, value in settings.items():
+        if name not in names:
+            offer = f"it has {', '.join(names)}" if names else "it has no options"
+            raise OptionError(f"The method {method} has no option {name!r}: {offer}.")
+        values[name] = _converted(name, value, hints[name])
+    return kind(**values)
+
+
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: bool, int, float or one of a Literal's texts."""
+    choices = get_args(kind)
+    if choices:
+        if value in choices:
+            return value
+        raise OptionError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    try:
+        if kind is bool:
+            return _TRUTHS[str(value).lower()]
+        if kind is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError
+        return kind(value)
+    except (KeyError, ValueError, TypeError):
+        wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise OptionError(f"{name} must be {wanted}, not {value!r}.") from None

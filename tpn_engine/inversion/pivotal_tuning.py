@@ -1,0 +1,89 @@
+"""Pivotal tuning: codes near the photo, then a generator that makes it of them (Roich et al. 2022)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+
+from tpn_engine.camera import Camera
+from tpn_engine.checkpoints import Model
+from tpn_engine.inversion.fitting import Clock, Observer, fit
+from tpn_engine.inversion.latent import code_space, likeness, optimise_codes
+from tpn_engine.inversion.losses import squared_error
+from tpn_engine.inversion.options import LatentOptions, PivotalTuningOptions
+from tpn_engine.inversion.pixels import Target, random_grid, see
+from tpn_engine.inversion.stages import Stages
+from tpn_engine.inversion.subject import Inversion, Subject
+from tpn_engine.nets.generator import Generator
+
+_PIVOT_SHARE = 0.4  # of the time, at most
+_LOCALITY_PIXELS, _LOCALITY_RESOLUTION = 256, 32
+_LOCALITY_YAW, _LOCALITY_PITCH = 60.0, 20.0  # how far the cameras reach from which the old heads are kept
+
+
+def invert_pivotal_tuning(
+    model: Model, subject: Subject, options: PivotalTuningOptions, observer: Observer
+) -> Inversion:
+    """Codes by optimisation, then synthesis and decoder tuned; the model itself stays as it is.
+
+    Reports the stages "pivot", "codes" and "tuning".
+    """
+    stages = Stages(observer.progress)
+    clock = Clock(options.seconds)
+    random = torch.Generator().manual_seed(options.seed)
+    original = deepcopy(model.network.decoder)
+    space = code_space(model, subject, options.space, options.start, stages)
+    with stages("codes"):
+        codes, pivot_report = optimise_codes(
+            original,
+            subject,
+            space,
+            LatentOptions(steps=options.pivot_steps, resolution=options.resolution, rays=options.rays),
+            options.pivot_learning_rate,
+            random,
+            clock.share(_PIVOT_SHARE),
+            observer,
+        )
+
+    tuned = deepcopy(original)
+    parameters = [*tuned.backbone.synthesis.parameters(), *tuned.decoder.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    target = Target.of(subject.photo, subject.matte, options.resolution)
+    step = 0
+
+    def loss(progress: float) -> Tensor:
+        nonlocal step
+        total = likeness(tuned, tuned.planes(codes), subject.label, target, options.rays, random)
+        if options.locality_weight and step % options.locality_every == 0:
+            distance = options.locality_distance * space.spread
+            total = total + options.locality_weight * _change_nearby(original, tuned, codes, distance, random)
+        step += 1
+        return total
+
+    with stages("tuning"):
+        report = fit([(parameters, options.learning_rate)], loss, options.steps, clock, observer, "tuning")
+        tuned.requires_grad_(False)
+        with torch.no_grad():
+            planes = tuned.planes(codes)[0]
+    fits = {"codes": pivot_report, "tuning": report}
+    return Inversion(codes[0], planes, tuned.decoder, subject.label[0], stages.seconds, fits)
+
+
+def _change_nearby(
+    original: Generator, tuned: Generator, codes: Tensor, distance: float, random: torch.Generator
+) -> Tensor:
+    """How differently the two generators make a head near `codes`, as a random camera sees it."""
+    direction = torch.randn(1, 1, codes.shape[-1], generator=random).to(codes.device)
+    near = codes + distance * direction
+    yaw, pitch = (torch.rand(2, generator=random) * 2 - 1).tolist()
+    camera = Camera.orbit(yaw * _LOCALITY_YAW, pitch * _LOCALITY_PITCH)
+    label = torch.from_numpy(camera.label)[None].to(codes.device)
+    where = random_grid(_LOCALITY_RESOLUTION, _LOCALITY_PIXELS, random).where
+    with torch.no_grad():
+        planes = original.planes(near)
+        before = see(planes, original.decoder, original.preset, label, _LOCALITY_RESOLUTION, where)
+    now = see(tuned.planes(near), tuned.decoder, tuned.preset, label, _LOCALITY_RESOLUTION, where)
+    return squared_error(now.color, before.color) + squared_error(now.coverage, before.coverage)
