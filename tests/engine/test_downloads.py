@@ -192,7 +192,10 @@ def test_a_web_page_is_not_taken_for_a_model(pages: list[bytes], tmp_path: Path)
 def test_only_encrypted_addresses_are_followed(target: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="only https"):
         fetch(target, tmp_path)
-    with serving(Behaviour(CONTENT, redirect=target)) as url, pytest.raises(ModelError, match=r"only https|answers 302"):
+    with (
+        serving(Behaviour(CONTENT, redirect=target)) as url,
+        pytest.raises(ModelError, match=r"only https|answers 302"),
+    ):
         fetch(url, tmp_path)
     form = b'<form action="' + target.encode() + b'"><input type="hidden" name="id" value="1"></form>'
     with serving(Behaviour(CONTENT, pages=[form])) as url, pytest.raises(ModelError, match="only https"):
