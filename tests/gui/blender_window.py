@@ -95,7 +95,8 @@ class BlenderWindow:
         return value
 
     def settle(self) -> None:
-        """Waits until all that has changed is drawn."""
+        """Draws all anew, for what a command changed, and waits until that is done."""
+        self.run("for area in bpy.context.window_manager.windows[0].screen.areas:\n    area.tag_redraw()")
         for _ in range(3):
             turn = self.run("answer = len(turns)")
             self.until(f"len(turns) > {turn + 2} or len(turns) < {turn}")
@@ -119,11 +120,13 @@ class BlenderWindow:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self._in_root("import", "-silent", "-window", "root", "png:-"))
 
-    def _in_root(self, *command: str) -> bytes:
+    def _in_root(self, *command: str, stdin: bytes = b"") -> bytes:
         environment = {"PATH": SYSTEM_PATH, "DISPLAY": self.display, "HOME": "/tmp"}
-        return subprocess.run(
-            ["chroot", str(self.root), *command], env=environment, check=True, stdout=subprocess.PIPE, timeout=PATIENCE
-        ).stdout
+        command = ("chroot", str(self.root), *command)
+        done = subprocess.run(
+            command, env=environment, input=stdin, check=True, stdout=subprocess.PIPE, timeout=PATIENCE
+        )
+        return done.stdout
 
     def move(self, x: int, y: int) -> None:
         """The mouse to a place on the screen; a second small step, since Blender may sleep through the first."""
@@ -133,8 +136,32 @@ class BlenderWindow:
         self.move(x, y)
         self.hands("sleep", 0.2, "mousedown", 1, "sleep", 0.15, "mouseup", 1)
 
+    def drop_file(self, path: Path, x: int, y: int) -> None:
+        """Drags a file from another program to a place on the screen."""
+        self.move(x, y)
+        drag = ["python3", "-", str(path), str(x), str(y)]
+        self._in_root(*drag, stdin=(HERE / "drag_file.py").read_bytes())
+
     def key(self, name: str) -> None:
         self.hands("key", name)
+
+    def open_tab(self, name: str) -> None:
+        """Brings a tab of the sidebar to the front, once it is there."""
+        end = time.monotonic() + PATIENCE
+        while (
+            self.run(f"""
+with view3d("UI"):
+    try:
+        bpy.context.region.active_panel_category = {name!r}
+    except (AttributeError, TypeError):
+        pass  # not drawn yet
+    answer = bpy.context.region.active_panel_category
+""")
+            != name
+        ):
+            assert time.monotonic() < end, f"The sidebar has no tab {name}"
+            time.sleep(0.5)
+        self.settle()
 
     def click_button(self, operator: str) -> None:
         """A click on the sidebar's button of an operator, found by moving the mouse over the sidebar."""
@@ -151,16 +178,20 @@ with view3d("UI"):
         heights = [known[1]] if known else []
         for y in [*heights, *range(HEIGHT - top + 4, HEIGHT - bottom, STEP)]:
             self.move(x, y)
-            if self._under_mouse() == operator:
+            if self._under_mouse().startswith(f"bpy.ops.{operator}("):
                 self._button_places[operator] = x, y
                 return x, y
         raise AssertionError(f"The sidebar has no button {operator}")
 
     def _under_mouse(self) -> str:
+        """The call of the button under the mouse, as Blender copies it for Control-C."""
         return self.run("""
+copy = bpy.ops.ui.copy_python_command_button
 with view3d("UI"):
-    found = getattr(bpy.context, "button_operator", None)
-    answer = found.bl_rna.identifier if found else ""
+    bpy.context.window_manager.clipboard = ""
+    if copy.poll():
+        copy()
+    answer = bpy.context.window_manager.clipboard
 """)
 
     def engine(self) -> list[psutil.Process]:

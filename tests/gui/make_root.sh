@@ -29,7 +29,7 @@ fi
 
 echo "Building a Debian with Blender in $folder/root (1.3 GB, some minutes) ..."
 packages=ca-certificates,blender,python3-numpy,python3-requests,python3-zstandard
-packages=$packages,xvfb,xauth,xdotool,imagemagick,libgl1,libgl1-mesa-dri,libegl1
+packages=$packages,xvfb,xauth,xdotool,imagemagick,python3-xlib,libgl1,libgl1-mesa-dri,libegl1
 if ! mmdebstrap --quiet --variant=apt --aptopt='APT::Install-Recommends "false"' --include="$packages" \
   trixie "$folder/root.part" "$mirror" 2>"$folder/mmdebstrap.log"; then
   rm -rf "$folder/root.part"
