@@ -15,7 +15,14 @@ from tpn_engine.cli_models import models
 from tpn_engine.console import QuietOption, shown
 from tpn_engine.errors import FileError, HeadCaptureError, OptionError
 from tpn_engine.files import checked_output, replacing
-from tpn_engine.inversion.options import DEFAULT_METHOD, Method, make_options, option_names
+from tpn_engine.inversion.options import (
+    DEFAULT_METHOD,
+    METHODS,
+    Method,
+    make_options,
+    method_named,
+    option_names,
+)
 from tpn_engine.progress import Progress
 from tpn_engine.version import __version__
 
@@ -255,19 +262,22 @@ def evaluate(
     held_out_every: Annotated[
         int, typer.Option(min=1, help="Measure each so manieth head: those that training left out.")
     ] = 50,
+    methods: Annotated[
+        str, typer.Option(help=f"The methods to compare, with commas: {', '.join(METHODS)}.")
+    ] = "psp,triplanenet",
     model: ModelOption = "synthetic-heads",
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a model on synthetic heads that it has never seen."""
+    """Compare methods of inversion on synthetic heads that the model has never seen."""
+    chosen = [method_named(name.strip()) for name in methods.split(",")]
     from tpn_engine.checkpoints import load_model
     from tpn_engine.devices import choose_device
     from tpn_engine.training import evaluate as evaluation
-    from tpn_engine.training.data import head_files
 
-    _, held_out = head_files(dataset, held_out_every)
+    files = evaluation.held_out_heads(dataset, held_out_every)[:heads]
     with shown(quiet) as progress:
-        report = evaluation.evaluate(load_model(model, choose_device(device)), held_out[:heads], progress=progress)
+        report = evaluation.evaluate(load_model(model, choose_device(device)), files, chosen, progress=progress)
     evaluation.write_report(report, output)
     if not quiet:
         typer.echo(report.markdown())

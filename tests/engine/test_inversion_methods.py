@@ -106,9 +106,9 @@ def test_fits_end_when_their_time_is_over(model: Model, method: Method) -> None:
 @pytest.mark.parametrize("method", FITTED)
 def test_fits_lower_their_loss(model: Model, method: Method) -> None:
     longer = {"steps": 40, "rays": 400, "learning_rate": 0.01 if method == "pivotal_tuning" else 0.1}
-    for fit in made(model, method, **longer).provenance["fits"].values():
-        assert fit["steps"] == 40 or fit["steps"] == SHORT[method].get("pivot_steps")
-        assert fit["last_loss"] < 0.98 * fit["first_loss"]
+    *_, fit = made(model, method, **longer).provenance["fits"].values()
+    assert fit["steps"] == 40
+    assert fit["last_loss"] < 0.98 * fit["first_loss"]
 
 
 def test_refine_fit_shows_the_photo_better_than_the_refinement(model: Model) -> None:

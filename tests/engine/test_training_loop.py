@@ -101,11 +101,11 @@ def test_trained_model_is_measured_on_held_out_heads(
     _, held_out = head_files(data, 4)
     report = evaluate(load_model(path), held_out)
     assert report.heads == 2
-    refined = report.measures["refined"]
+    refined = report.measures["triplanenet"]
     assert refined["source"]["iou"] > 0.8
     assert refined["behind"]["iou"] > 0.7
     assert refined["source"]["psnr"] > 12
-    assert "| refined | source |" in report.markdown()
+    assert "| triplanenet | source |" in report.markdown()
     assert np.asarray(report.sheet).std() > 10
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 from tpn_engine.errors import OptionError
 
@@ -117,6 +117,13 @@ OPTIONS: dict[Method, type[Options]] = {
 }
 
 
+def method_named(name: str) -> Method:
+    """The method of that name; raises OptionError with the names there are."""
+    if name not in METHODS:
+        raise OptionError(f"There is no method {name!r}: choose {', '.join(METHODS)}.")
+    return cast(Method, name)
+
+
 def option_names(method: Method) -> list[str]:
     """What can be set about a method."""
     return [field.name for field in fields(OPTIONS[method])]
@@ -127,11 +134,9 @@ def make_options(method: str, settings: Mapping[str, Any]) -> Options:
 
     Raises OptionError for an unknown method or name, or a value of another type.
     """
-    if method not in OPTIONS:
-        raise OptionError(f"There is no method {method!r}: choose {', '.join(METHODS)}.")
-    kind = OPTIONS[method]
+    kind = OPTIONS[method_named(method)]
     hints = get_type_hints(kind)
-    names = option_names(method)
+    names = option_names(method_named(method))
     values = {}
     for name, value in settings.items():
         if name not in names:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
+from tpn_engine.errors import FileError
 from tpn_engine.files import replacing
+from tpn_engine.inversion.fitting import Observer
+from tpn_engine.inversion.invert import INVERTERS
+from tpn_engine.inversion.options import Method, make_options
+from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.progress import SILENT, Progress
-from tpn_engine.training.data import HeadViews, photo_tensor
+from tpn_engine.training.data import HeadViews, head_files
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures
 from tpn_engine.training.supervision import PixelView
 from tpn_engine.views import render_view
 
 # Novel views are grouped by how far the camera moved to the side, in degrees.
 GROUPS = {"source": (0.0, 0.0), "10-45": (10.0, 45.0), "45-90": (45.0, 90.0), "behind": (90.0, 360.0)}
+METHODS: tuple[Method, ...] = ("psp", "triplanenet")
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,12 @@ class Report:
     def markdown(self) -> str:
         """The table as Markdown."""
         lines = [
-            "| method | view | PSNR dB | SSIM | silhouette IoU | depth error % of head height |",
-            "|---|---|---|---|---|---|",
+            "| method | view | PSNR dB | SSIM | silhouette IoU | depth error % of head height | seconds a head |",
+            "|---|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {method} | {group} | {m['psnr']:.2f} | {m['ssim']:.3f} | {m['iou']:.3f} | {m['depth']:.2f} |"
+            f"| {method} | {group} | {m['psnr']:.2f} | {m['ssim']:.3f} | {m['iou']:.3f} | {m['depth']:.2f} "
+            f"| {self.seconds[method]:.1f} |"
             for method, groups in self.measures.items()
             for group, m in groups.items()
         ]
@@ -62,58 +70,91 @@ def group_of(source: Camera, other: Camera) -> str | None:
     return None
 
 
-def evaluate(model: Model, files: list[Path], *, sheet_heads: int = 8, progress: Progress = SILENT) -> Report:
-    """Invert each held-out head from its most frontal view and compare every view with the truth."""
-    collected: dict[str, dict[str, list[ViewMeasures]]] = {}
-    seconds: dict[str, list[float]] = {}
+def held_out_heads(folder: Path, every: int) -> list[Path]:
+    """The heads that training left out; raises FileError where there are none."""
+    held_out = head_files(folder, every)[1]
+    if not held_out:
+        raise FileError(
+            f"No head in {folder} was held out: render some whose seed is {every - 1} modulo {every}, or give "
+            "--held-out-every 1 to measure all of them."
+        )
+    return held_out
+
+
+def evaluate(
+    model: Model,
+    files: Sequence[Path],
+    methods: Sequence[Method] = METHODS,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    sheet_heads: int = 8,
+    progress: Progress = SILENT,
+) -> Report:
+    """Invert each of one or more heads from its most frontal view by each method; compare all views with the truth.
+
+    `options` are those of methods whose defaults aren't wanted. The source view is seen by the camera that the
+    method gives its capture, all others by the true ones.
+    """
+    chosen = {method: make_options(method, (options or {}).get(method, {})) for method in methods}
+    collected: dict[str, dict[str, list[ViewMeasures]]] = {method: {} for method in methods}
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
     rows: list[np.ndarray] = []
-    rendering = model.preset.generator.rendering
     for index, path in enumerate(files):
-        progress("evaluate", index / len(files))
         head = HeadViews.load(path)
         source = int(np.argmin(np.abs(head.yaws())))
         views = [head.view(number) for number in range(len(head.cameras))]
-        pictures = [views[source].on_black()]
-        for method, field, spent in fields_of(model, views[source]):
-            seconds.setdefault(method, []).append(spent)
-            for number, view in enumerate(views):
-                group = "source" if number == source else group_of(views[source].camera, view.camera)
+        compared = {number: group_of(views[source].camera, view.camera) for number, view in enumerate(views)}
+        compared[source] = "source"
+        row = [[view.on_black() for number, view in enumerate(views) if compared[number] is not None]]
+        for turn, method in enumerate(methods):
+            progress("evaluate", (index + turn / len(methods)) / len(files))
+            started = time.perf_counter()
+            made = INVERTERS[method](model, _subject(model, views[source]), chosen[method], _within(progress))
+            seconds[method].append(time.perf_counter() - started)
+            pictures = []
+            for number, group in compared.items():
                 if group is None:
                     continue
-                seen = render_view(field, view.camera, size=len(view.alpha), rendering=rendering)
-                measures = compare_views(seen.rgb, seen.alpha, seen.depth, view.on_black(), view.alpha, view.depth)
-                collected.setdefault(method, {}).setdefault(group, []).append(measures)
-                if len(rows) < sheet_heads:
-                    pictures.append(seen.rgb)
+                camera = Camera.from_label(made.label.cpu().numpy()) if number == source else views[number].camera
+                measures, picture = _compare(model, made, camera, views[number])
+                collected[method].setdefault(group, []).append(measures)
+                pictures.append(picture)
+            row.append(pictures)
         if len(rows) < sheet_heads:
-            rows.append(np.concatenate(pictures, axis=1))
-    width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
-    sheet = Image.fromarray((np.concatenate(padded).clip(0, 1) * 255).round().astype(np.uint8))
+            rows.append(np.concatenate([np.concatenate(pictures, axis=1) for pictures in row], axis=0))
+    progress("evaluate", 1.0)
     table = {
         method: {group: mean_measures(groups[group]) for group in GROUPS if group in groups}
         for method, groups in collected.items()
     }
-    return Report(len(files), table, {name: float(np.mean(spent)) for name, spent in seconds.items()}, sheet)
+    return Report(len(files), table, {name: float(np.mean(spent)) for name, spent in seconds.items()}, _sheet(rows))
 
 
-@torch.inference_mode()
-def fields_of(model: Model, source: PixelView) -> list[tuple[str, TriplaneField, float]]:
-    """The fields that each phase of inversion makes of one view, with the seconds it took from the start."""
-    generator = model.network.decoder
-    device = next(generator.parameters()).device
-    photo = photo_tensor(source.on_black())[None].to(device)
-    label = torch.from_numpy(source.camera.label)[None].to(device)
-    started = time.perf_counter()
-    pivot = model.network.pivot(photo)
-    pivot_seconds = time.perf_counter() - started
-    refined = model.network.refine(pivot, photo, label)
-    refined_seconds = time.perf_counter() - started
+def _subject(model: Model, view: PixelView) -> Subject:
+    """On black for every model: the heads have no background."""
+    device = next(model.network.parameters()).device
+    rgb = view.rgb / np.float32(255)
+    subject = Subject.of(rgb, view.alpha, view.camera.label, matted=True, device=device)
+    return subject if model.preset.matted else replace(subject, matte=None)
 
-    return [
-        ("pivot", generator.field(pivot.planes[0]), pivot_seconds),
-        ("refined", generator.field(refined[0]), refined_seconds),
-    ]
+
+def _within(progress: Progress) -> Observer:
+    """A method's own stages are not told, but it can be cancelled."""
+    return Observer(Progress(cancelled=progress.cancelled))
+
+
+def _compare(model: Model, made: Inversion, camera: Camera, truth: PixelView) -> tuple[ViewMeasures, np.ndarray]:
+    generator = model.preset.generator
+    field = TriplaneField(made.planes, made.decoder, generator.plane_axes, generator.box_warp)
+    seen = render_view(field, camera, size=len(truth.alpha), rendering=generator.rendering)
+    return compare_views(seen.rgb, seen.alpha, seen.depth, truth.on_black(), truth.alpha, truth.depth), seen.rgb
+
+
+def _sheet(rows: list[np.ndarray]) -> Image.Image:
+    """Each head's truth and, below, what the methods make of it, head by head from top to bottom."""
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    return Image.fromarray((np.concatenate(padded).clip(0, 1) * 255).round().astype(np.uint8))
 
 
 def write_report(report: Report, folder: Path) -> None:

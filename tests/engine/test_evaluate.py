@@ -1,0 +1,73 @@
+"""Methods are compared on heads whose every view is known, as a table, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ball_heads import SIZE, YAWS, write_heads
+from PIL import Image
+from tiny_model import tiny_model, tiny_weights
+
+from tpn_engine.cli import main
+from tpn_engine.errors import CancelledError
+from tpn_engine.progress import Progress
+from tpn_engine.training.evaluate import evaluate, held_out_heads, write_report
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_heads(tmp_path_factory.mktemp("heads"), 4)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["tpn", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_any_methods_are_compared(data: Path, tmp_path: Path) -> None:
+    files = held_out_heads(data, 2)
+    short = {"refine_fit": {"steps": 30, "resolution": 64, "rays": 576, "learning_rate": 0.1}}
+    report = evaluate(tiny_model(tmp_path), files, ("psp", "triplanenet", "refine_fit"), options=short, sheet_heads=1)
+    assert (report.heads, len(files)) == (2, 2)
+    assert list(report.measures) == ["psp", "triplanenet", "refine_fit"]
+    assert all(set(groups) == {"source", "10-45", "behind"} for groups in report.measures.values())
+    assert report.measures["refine_fit"]["source"]["psnr"] > report.measures["triplanenet"]["source"]["psnr"]
+    assert report.seconds["refine_fit"] > report.seconds["psp"]
+    assert report.sheet.size == (len(YAWS) * SIZE, 4 * SIZE)  # the truth and three methods
+
+    write_report(report, tmp_path / "report")
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["heads"] == 2
+    assert "| refine_fit | 10-45 |" in (tmp_path / "report" / "report.md").read_text()
+    with Image.open(tmp_path / "report" / "sheet.png") as sheet:
+        assert np.asarray(sheet).std() > 10
+
+
+def test_a_comparison_can_be_cancelled(data: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+    progress = Progress(cancelled=lambda: bool(asked.append(1)) or len(asked) > 3)
+    with pytest.raises(CancelledError):
+        evaluate(tiny_model(tmp_path), held_out_heads(data, 1), ("latent",), progress=progress)
+
+
+def test_methods_are_chosen_on_the_command_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("-o", tmp_path / "report", "--held-out-every", 4, "--model", tiny_weights(tmp_path))
+    assert run(monkeypatch, data, *options, "--methods", "psp, triplanenet") == 0
+    assert "| triplanenet | source |" in capsys.readouterr().out
+    assert run(monkeypatch, data, *options, "--methods", "psp,magic") == 2
+    assert "choose triplanenet" in capsys.readouterr().err
+
+
+def test_a_folder_without_held_out_heads_ends_with_what_to_do(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, data, "-o", tmp_path / "report") == 1
+    assert "--held-out-every 1" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
