@@ -25,6 +25,7 @@ from .engine.client import EngineError
 from .engine.environment import Environment
 from .engine.process import Engine
 from .scene import TurntableRender
+from .stages import in_words
 from .words import say, show
 
 TICK = 0.1  # seconds between looks at work that goes on in a window
@@ -88,7 +89,7 @@ class Running:
     @property
     def stage(self) -> str:
         """What it is at, in words."""
-        return self.waiting or self.work.stage
+        return self.waiting or in_words(self.work.stage)
 
     @property
     def text(self) -> str:

@@ -14,7 +14,6 @@ from .. import session as sessions
 from ..session import RefusalError, Running, Work
 from ..words import say
 
-
 WAITING = "Waiting for Object Mode"
 
 

@@ -15,6 +15,8 @@ CONTAINERS = {"row", "column", "box", "split", "grid_flow", "column_flow"}
 class Button:
     """What `operator` gives back: takes the operator's properties."""
 
+    _names: set[str]
+
     def __init__(self, idname: str) -> None:
         group, name = idname.split(".")
         kind = getattr(getattr(bpy.ops, group), name).get_rna_type()
@@ -23,6 +25,9 @@ class Button:
     def __setattr__(self, name: str, value: Any) -> None:
         assert name in self._names, f"the operator has no {name}"
         self.__dict__[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
 
 
 class RecordingLayout:

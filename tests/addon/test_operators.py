@@ -173,7 +173,7 @@ def test_an_export_holds_the_head_alone_and_reads_back(head, work, file_format):
     if file_format == "USD":
         found = read_usd(path)
     else:
-        mesh = trimesh.load(path, force="mesh", process=False)
+        mesh: Any = trimesh.load(path, force="mesh", process=False)
         vertices = np.asarray(mesh.vertices)
         # In files y is up; in STL millimetres, and z stays up.
         vertices = vertices / 1000 if file_format == "STL" else vertices
@@ -343,7 +343,9 @@ def test_the_head_waits_for_object_mode(stepped):
     operator.invoke(context, None)
     context.mode = "SCULPT"
     assert operator.modal(context, TIMER) == {"PASS_THROUGH"}
-    assert sessions.current().running.stage == "Waiting for Object Mode"
+    running = sessions.current().running
+    assert running is not None
+    assert running.stage == "Waiting for Object Mode"
     assert operator.modal(context, TIMER) == {"PASS_THROUGH"}
     context.mode = "OBJECT"
     assert operator.modal(context, TIMER) == {"FINISHED"}

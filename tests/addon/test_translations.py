@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from blender_addon.operators import OPERATORS
 from blender_addon.operators.export_head import FORMATS
 from blender_addon.operators.stepping import WAITING
 from blender_addon.preferences import HeadCapturePreferences
-from blender_addon.translations import ENGLISH_ON_PURPOSE, LANGUAGES
+from blender_addon.stages import STAGES
+from blender_addon.translations import ENGLISH_ON_PURPOSE, FILES, read_words
 from blender_addon.ui import preferences
 from blender_addon.ui.classes import CLASSES
 
 SOURCES = Path(blender_addon.__file__).parent
 # Given to labels by other ways than those below.
-UNNAMED = {"Set Up Engine", "Update Engine", "Repair Engine", "Remove Engine", "Waiting for the engine"}
+UNNAMED = {"Set Up Engine", "Update Engine", "Repair Engine", "Remove Engine"}
 TRANSLATED_CALLS = {"say", "show"}
 TRANSLATED_ARGUMENTS = {"text", "label"}
 
@@ -32,7 +34,7 @@ def shown_in_the_source() -> set[str]:
     """Literal sentences given to `say` and `show`, to labels and buttons, and what the panel calls the stages."""
     found: set[str] = set()
     for path in SOURCES.rglob("*.py"):
-        if "engine" == path.relative_to(SOURCES).parts[0] or "translations" in path.parts:
+        if path.relative_to(SOURCES).parts[0] == "engine" or "translations" in path.parts:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
@@ -55,16 +57,18 @@ def choices(part: ast.expr) -> list[ast.expr]:
 
 
 def shown_by_the_engine() -> set[str]:
-    """The stages of the work, as the engine's client names them, and as the engine itself does."""
-    folder = SOURCES / "engine"
-    text = "".join((folder / name).read_text(encoding="utf-8") for name in ("importing.py", "environment.py"))
-    named = re.findall(r'(?:stage = |_Command\(\s*)"([A-Z][^"]+)"', text)
-    engine = SOURCES.parent / "tpn_engine"
-    text = "".join(
-        path.read_text(encoding="utf-8") for part in ("portrait", "inversion") for path in (engine / part).rglob("*.py")
+    """The stages of its work, and of its installation."""
+    text = (SOURCES / "engine" / "environment.py").read_text(encoding="utf-8")
+    return {*STAGES.values(), *re.findall(r'_Command\(\s*"([A-Z][^"]+)"', text)}
+
+
+def test_every_stage_of_the_engine_has_a_name():
+    text = (SOURCES / "engine" / "importing.py").read_text(encoding="utf-8")
+    text += "".join(
+        path.read_text(encoding="utf-8") for path in (SOURCES.parent / "tpn_engine" / "portrait").rglob("*.py")
     )
-    reported = re.findall(r'progress\("([a-z][^"]+)"', text)
-    return {*named, *(stage[:1].upper() + stage[1:] for stage in reported)}
+    named = re.findall(r'(?:stage = |progress\()"(\w[^"]+)"', text)
+    assert {stage[:1].upper() + stage[1:] for stage in named} <= set(STAGES)
 
 
 def shown_by_classes() -> set[str]:
@@ -73,7 +77,7 @@ def shown_by_classes() -> set[str]:
         found |= {getattr(kind, "bl_label", ""), getattr(kind, "bl_description", "")}
     for group in (properties.HeadCaptureSettings, HeadCapturePreferences, *OPERATORS):
         for base in group.__mro__:
-            for annotation in base.__dict__.get("__annotations__", {}).values():
+            for annotation in inspect.get_annotations(base).values():
                 keywords = getattr(annotation, "keywords", {})
                 found |= {keywords.get("name", ""), keywords.get("description", "")}
                 for item in keywords.get("items", ()):
@@ -88,15 +92,15 @@ def everything() -> set[str]:
     return {word for word in words if re.search(r"[A-Za-z]{2}", word)}
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", FILES)
 def test_every_word_is_translated_or_english_on_purpose(language):
-    missing = everything() - set(LANGUAGES[language]) - ENGLISH_ON_PURPOSE
+    missing = everything() - set(read_words(language)) - ENGLISH_ON_PURPOSE
     assert not missing, f"{language} lacks {sorted(missing)}"
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", FILES)
 def test_no_translation_is_left_over_or_loses_what_is_filled_in(language):
-    words = LANGUAGES[language]
+    words = read_words(language)
     assert not set(words) - everything()
     for english, word in words.items():
         assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", word)), english

@@ -1,2 +1,0 @@
-# x
-GERMAN: dict[str, str] = {}

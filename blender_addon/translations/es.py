@@ -1,2 +1,0 @@
-# x
-SPANISH: dict[str, str] = {}

@@ -1,2 +1,0 @@
-# x
-FRENCH: dict[str, str] = {}

@@ -1,2 +1,0 @@
-# x
-JAPANESE: dict[str, str] = {}

@@ -1,2 +1,0 @@
-# x
-CHINESE: dict[str, str] = {}
