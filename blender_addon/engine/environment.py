@@ -23,17 +23,20 @@ from .torch_build import torch_index
 
 REQUIREMENT = "tpn-engine[server]"
 MARK = "head_capture.json"  # written last: an environment without it is half made
+PIP_WITH_RAW_BAR = (24, 1)
 REMOVE_SECONDS = 0.02  # of deleting in one step
 
 State = Literal["running", "done", "failed", "cancelled"]
 
 __all__ = ["Environment", "EnvironmentJob", "InstallSource", "find_base_pythons"]
 
+_PROGRESS = re.compile(r"Progress ([0-9]{1,15}) of ([0-9]{1,15})")
 _ASK_BASE = "import ensurepip, json, sys, venv; print(json.dumps([list(sys.version_info[:2]), sys.maxsize > 2**32]))"
 _ASK_ENGINE = (
     "import torch, server.front, server.__main__; from tpn_engine.version import __version__; "
     "print('tpn-engine', __version__)"
 )
+_NETWORK_SIGNS = ("Retrying (Retry", "error: connection-", "NewConnectionError", "name resolution", "ProxyError")
 # Of the user's settings for pip, those that would send packages elsewhere.
 _PIP = {
     "PIP_USER": "0",
@@ -85,7 +88,7 @@ _Plan = Generator[_Command | None, _Outcome | None, None]
 class EnvironmentJob:
     """Work on an environment; `step` it until `state` is no longer running.
 
-    `lines` is what the programs print, `fraction` None while nobody knows.
+    `lines` is what the programs print; `fraction` is of the file that is being downloaded, None without one.
     """
 
     def __init__(self, plan: _Plan, folder: Path) -> None:
@@ -139,6 +142,11 @@ class EnvironmentJob:
             self._child = Child(command.arguments, self._folder.parent, _PIP)
 
     def _show(self, line: str) -> None:
+        progress = _PROGRESS.fullmatch(line)
+        if progress:
+            self.fraction = min(1.0, int(progress[1]) / max(1, int(progress[2])))
+            return
+        self.fraction = None
         self.lines.append(line)
         surplus = len(self.lines) - LINES
         if surplus > 0:
@@ -216,12 +224,18 @@ class Environment:
             raise EngineError("environment", "There is no environment to update: press Set Up Engine or Repair.")
         requirements = _requirements(source)
         self._unmark()
-        yield from self._install(source, requirements, "its Python")
+        yield from self._install(source, requirements, "the environment's Python")
 
     def _install(self, source: InstallSource, requirements: list[str], version: str) -> _Plan:
-        pip = [self.python, "-I", "-X", "utf8", "-m", "pip", "install", "--upgrade", "--progress-bar", "off"]
+        pip = [self.python, "-I", "-X", "utf8", "-m", "pip"]
+        if source.folder is None:  # the one that comes with a Python is years old; it will do if this fails
+            renew = ["install", "--upgrade", "--retries", "1", "--progress-bar", "off", "pip"]
+            yield _Command("Renewing pip", [*pip, *renew])
+        outcome = yield _Command("Looking at pip", [*pip, "--version"])
+        bar = "raw" if _pip_version(outcome) >= PIP_WITH_RAW_BAR else "off"
         # Nothing is compiled on an artist's machine: that needs tools, minutes and luck.
-        command = [*pip, "--only-binary", ":all:", *requirements]
+        options = ["install", "--upgrade", "--only-binary", ":all:", "--progress-bar", bar]
+        command = [*pip, *options, *requirements]
         outcome = yield _Command("Installing the engine (this can take some minutes)", command)
         if outcome is None or outcome.code != 0:
             raise EngineError("environment", _why_pip_failed(outcome, source, version))
@@ -287,6 +301,11 @@ def _requirements(source: InstallSource) -> list[str]:
     return [engine] if index is None else [engine, "--extra-index-url", index]
 
 
+def _pip_version(outcome: _Outcome | None) -> tuple[int, int]:
+    found = re.search(r"^pip ([0-9]{1,9})\.([0-9]{1,9})", outcome.text if outcome else "", re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def _checked_version(python: Path, outcome: _Outcome | None) -> str:
     text = outcome.text if outcome else ""
     if "No module named" in text:
@@ -313,9 +332,7 @@ def _why_pip_failed(outcome: _Outcome | None, source: InstallSource, version: st
     missing = re.findall(r"No matching distribution found for ([^\s;(]+)", text)
     if "No space left on device" in text or "not enough space" in text:
         return "The disk is full: free 3 GB (10 GB for an NVIDIA card) and press Set Up Engine again."
-    if source.folder is None and re.search(
-        r"NewConnectionError|ConnectTimeout|name resolution|getaddrinfo|ProxyError|Network is unreachable", text
-    ):
+    if source.folder is None and any(sign in text for sign in _NETWORK_SIGNS):
         return "The packages could not be fetched: check the network and press Set Up Engine again."
     if missing and source.folder is not None:
         return f"The wheel folder has no {missing[0]} for {version} on this system: add it, or use another folder."
@@ -342,7 +359,7 @@ def _why_not_writable(error: OSError) -> str:
 def _last(outcome: _Outcome | None) -> str:
     """The line that says most: pip's error, else the last one."""
     lines = outcome.lines if outcome else []
-    errors = [line for line in lines if line.startswith("ERROR:")]
+    errors = [line for line in lines if line.startswith(("ERROR:", "× "))]
     return plain((errors or lines or [""])[-1], 300)
 
 

@@ -101,7 +101,7 @@ class TestImport:
         job = finished(ImportJob(engine, asked, tmp_path), seen)
         assert (job.state, job.error, job.stage, job.fraction) == ("done", "", "Done", 1.0)
         assert seen[0][0] == "Starting the engine"
-        assert {"Sending the photo", "Making the mesh"} <= {stage for stage, _ in seen}
+        assert {"Starting the engine", "Making the mesh"} <= {stage for stage, _ in seen}
         result = job.result
         assert result.name == "Eileen Collins"
         assert len(result.camera) == 25
@@ -129,7 +129,7 @@ class TestImport:
         ("photo", "message"),
         [
             (photos.without_a_face, "face"),
-            (photos.tiny, "face"),
+            (photos.tiny, "60 x 60"),
             (photos.bomb, ""),
             (lambda: b"no picture at all", "not a picture"),
             (lambda: b"", "not a picture"),
