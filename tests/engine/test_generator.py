@@ -20,7 +20,7 @@ from tpn_engine.nets.presets import (
     RenderingPreset,
     SuperResolutionPreset,
 )
-from tpn_engine.nets.volume import rays, render_rays
+from tpn_engine.nets.volume import box_crossing, rays, render_rays
 
 SMALL = GeneratorPreset(
     z_dim=16,
@@ -101,6 +101,28 @@ def test_chunks_do_not_show(generator: Generator, ws: Tensor, label: Tensor):
 
         whole = depth_and_features(0, 72 * 72)
         torch.testing.assert_close(whole[:, 2040:2060], depth_and_features(2040, 2060), rtol=1e-4, atol=1e-5)
+
+
+def test_rays_past_the_box_are_empty_where_the_preset_says_so(generator: Generator, ws: Tensor, label: Tensor):
+    """Planes reach beyond the box along their normals: what is sampled out there would be a ghost."""
+    wide = label[:1].clone()
+    wide[:, [16, 20]] *= 0.4  # focal lengths: the box fills a part of the picture
+    sampled = replace(SMALL.rendering, box_limits=True)
+    with torch.no_grad():
+        planes = generator.planes(ws[:1])
+        ghosts = generator.render_raw(planes, wide, 48, rendering=sampled)
+        clean = generator.render_raw(planes, wide, 48, rendering=replace(sampled, missed="empty"))
+        white = generator.render_raw(
+            planes, wide, 48, rendering=replace(sampled, missed="empty", white_background=True)
+        )
+        enter, leave = box_crossing(*rays(wide, 48), SMALL.box_warp)
+    hit = (enter < leave).view(1, 1, 48, 48)
+    assert 0.1 < hit.float().mean() < 0.9
+    assert ghosts.weights[~hit].max() > 0.1
+    assert (clean.weights[~hit] == 0).all()
+    assert (clean.image.transpose(0, 1)[:, ~hit[0]] == -1).all()
+    assert (white.image.transpose(0, 1)[:, ~hit[0]] == 1).all()
+    torch.testing.assert_close(clean.weights[hit], ghosts.weights[hit], rtol=0, atol=0)
 
 
 def test_gradients_reach_everything_and_are_finite(generator: Generator, ws: Tensor, label: Tensor):

@@ -14,7 +14,8 @@ MeshColors = Literal["photo", "model"]
 class RenderingPreset:
     """How rays are sampled: distances along the ray in EG3D units, samples per pass.
 
-    With `box_limits` each ray starts and ends where it meets the box instead. Samples of the first
+    With `box_limits` each ray starts and ends where it meets the box instead; one that misses it is
+    "sampled" between the others' first and last entry, as by the authors, or "empty". Samples of the first
     pass are evenly spaced in depth or in its inverse. A ray that meets nothing is black or white.
     """
 
@@ -23,6 +24,7 @@ class RenderingPreset:
     depth_samples: int = 48
     importance_samples: int = 48
     box_limits: bool = False
+    missed: Literal["sampled", "empty"] = "sampled"
     spacing: Literal["depth", "disparity"] = "depth"
     white_background: bool = False
 
@@ -154,7 +156,7 @@ def synthetic_heads() -> Preset:
             plane_resolution=128,
             plane_axes="xy_xz_yz",
             render_resolution=48,
-            rendering=RenderingPreset(depth_samples=24, importance_samples=24, box_limits=True),
+            rendering=RenderingPreset(depth_samples=24, importance_samples=24, box_limits=True, missed="empty"),
             super_resolution=None,
             image_resolution=256,
         ),

@@ -71,7 +71,7 @@ def render_rays(
     limits = ray_limits(origins, directions, box_warp, rendering)
     pieces = zip(*(x.split(chunk, dim=1) for x in (origins, directions, *limits)), strict=True)
     parts = [
-        _render_chunk(sampler, decoder, origin, direction, start, end, rendering, generator)
+        _render_chunk(sampler, decoder, origin, direction, start, end, box_warp, rendering, generator)
         for origin, direction, start, end in pieces
     ]
     features, depth, weights, nearest, farthest = (list(column) for column in zip(*parts, strict=True))
@@ -87,6 +87,7 @@ def _render_chunk(
     directions: Tensor,
     start: Tensor,
     end: Tensor,
+    box_warp: float,
     rendering: RenderingPreset,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -101,6 +102,9 @@ def _render_chunk(
         depths, order = torch.cat([depths, fine], dim=2).sort(dim=2)
         densities = torch.cat([densities, fine_densities], dim=2).gather(2, order)
     weights = interval_weights(depths, densities)
+    if rendering.box_limits and rendering.missed == "empty":
+        enter, leave = box_crossing(origins, directions, box_warp)
+        weights = weights * (enter < leave)
     features, depth, coverage = composite(depths, weights, colors, order, white_background=rendering.white_background)
     return features, depth, coverage, depths.detach().amin(), depths.detach().amax()
 
@@ -126,17 +130,23 @@ def ray_limits(
 
 def box_limits(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
     """Distances [B, N, 1] at which rays enter and leave the box; missed rays get the entries' range."""
-    inverse = 1 / directions
-    first = (-box_warp / 2 - origins) * inverse
-    second = (box_warp / 2 - origins) * inverse
-    start = torch.minimum(first, second).amax(dim=-1, keepdim=True)
-    end = torch.maximum(first, second).amin(dim=-1, keepdim=True)
+    start, end = box_crossing(origins, directions, box_warp)
     hit = start < end
     if not hit.any():  # nothing to see: any range outside the box will do
         return torch.zeros_like(start), torch.ones_like(end)
     # Planes reach beyond the box along their normals, so a ray that misses sees something all the same:
     # it is sampled where the authors sample it, between the first and the last entry of the others.
     return torch.where(hit, start, start[hit].min()), torch.where(hit, end, start[hit].max())
+
+
+def box_crossing(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
+    """Distances [B, N, 1] at which rays enter and leave the box; those that miss it leave before they enter."""
+    inverse = 1 / directions
+    first = (-box_warp / 2 - origins) * inverse
+    second = (box_warp / 2 - origins) * inverse
+    start = torch.minimum(first, second).amax(dim=-1, keepdim=True)
+    end = torch.maximum(first, second).amin(dim=-1, keepdim=True)
+    return start, end
 
 
 def stratified_depths(
