@@ -37,6 +37,10 @@ def get(name: NameArgument, accept_licence: AcceptOption = False, quiet: QuietOp
     from tpn_engine.checkpoints.catalog import find_entry
 
     entry = find_entry(name)
+    if not (entry.present or quiet):
+        for source in entry.sources:
+            size = f", {source.size / 1e6:.0f} MB" if source.size else ""
+            typer.echo(f"{source.file}{size}, from {source.page}", err=True)
     accepted = entry.present or _accepted(name, entry.terms, accept_licence)
     with shown(quiet) as progress:
         path = manage.get_model(name, accept_licence=accepted, progress=progress)

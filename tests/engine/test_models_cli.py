@@ -95,6 +95,7 @@ def test_from_nothing_to_a_model_and_back(
     assert fetched.code == 0, fetched.err
     assert "research and evaluation only" in fetched.err
     assert "https://github.com/NVlabs/eg3d/blob/main/LICENSE.txt" in fetched.err
+    assert f"triplanenet_v2_final.pth, from {TRIPLANENET_SOURCES[2].page}" in fetched.err
     assert left(models) == WHOLE
     state = load_model("triplanenet-v2").network.state_dict()
     assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
