@@ -10,12 +10,13 @@ from skimage.data import astronaut
 from skimage.metrics import structural_similarity
 from tiny_model import disc_portrait, tiny_network
 
-from tpn_engine.inversion.fitting import ramp
+from tpn_engine.inversion.fitting import Clock, Observer, fit, ramp
 from tpn_engine.inversion.losses import ms_ssim, noise_structure, smooth_l1, squared_error, total_variation
 from tpn_engine.inversion.pixels import Target, random_grid, see
 from tpn_engine.inversion.refine_fit import moved
 from tpn_engine.inversion.subject import Subject
 from tpn_engine.inversion.unseen import Unseen
+from tpn_engine.progress import SILENT
 
 
 def picture(size: int) -> torch.Tensor:
@@ -59,6 +60,25 @@ def test_noise_with_structure_is_told_from_noise() -> None:
 def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert [ramp(progress) for progress in (0.0, 0.05, 0.5, 0.75, 1.0)] == pytest.approx([0, 1, 1, 1, 0])
     assert ramp(0.875) == pytest.approx(0.5)
+
+
+def test_a_fit_that_is_late_comes_to_rest_too() -> None:
+    values: list[float] = []
+    value = torch.ones(1, requires_grad=True)
+
+    class OneSecondAStep(Clock):
+        @property
+        def left(self) -> float:
+            return 100.0 - len(values)
+
+    def loss(progress: float) -> torch.Tensor:
+        values.append(value.item())
+        return value.square().sum()
+
+    report = fit([([value], 1e-3)], loss, 10_000, OneSecondAStep(100.0), Observer(SILENT), "fitting")
+    assert (report.steps, report.cut_short) == (100, True)
+    moves = -np.diff(values)
+    assert abs(moves[-1]) < 0.02 * abs(moves[50])
 
 
 def test_a_grid_has_one_pixel_in_each_cell() -> None:

@@ -51,11 +51,18 @@ class Clock:
     """A time budget that starts now."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.perf_counter() + seconds
+        self._seconds = max(seconds, 1e-3)
+        self._end = time.perf_counter() + self._seconds
 
     @property
     def left(self) -> float:
+        """Seconds; negative once they are over."""
         return self._end - time.perf_counter()
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is gone, in [0, 1]."""
+        return min(1.0, 1 - self.left / self._seconds)
 
     def share(self, fraction: float) -> Clock:
         """A budget of a fraction of what is left."""
@@ -72,8 +79,9 @@ def fit(
 ) -> FitReport:
     """Minimise `loss_at(progress in [0, 1))` by Adam over tensors, each group with its learning rate.
 
-    A step is only begun if one as long as the last still fits the budget, the first always. Raises
-    CancelledError between steps, and ModelError if the loss stops being a number.
+    A step is only begun if one as long as the last still fits the budget, the first always. The learning
+    rate falls in the last quarter of the steps, or of the budget if that comes first. Raises CancelledError
+    between steps, and ModelError if the loss stops being a number.
     """
     optimizer = torch.optim.Adam(
         [{"params": list(tensors), "peak": rate} for tensors, rate in parameters], lr=0.0, betas=(0.9, 0.99)
@@ -86,7 +94,7 @@ def fit(
             break
         before = clock.left
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * ramp((step + 0.5) / steps)
+            group["lr"] = group["peak"] * min(ramp((step + 0.5) / steps), fall(clock.spent))
         optimizer.zero_grad(set_to_none=True)
         loss = loss_at(step / steps)
         loss.backward()
@@ -103,5 +111,9 @@ def fit(
 
 def ramp(progress: float) -> float:
     """The learning rate's factor over an optimisation: a short rise, a plateau, half a cosine down."""
-    fall = min(1.0, (1 - progress) / _COOL_DOWN)
-    return (0.5 - 0.5 * math.cos(fall * math.pi)) * min(1.0, progress / _WARM_UP)
+    return fall(progress) * min(1.0, progress / _WARM_UP)
+
+
+def fall(progress: float) -> float:
+    """The end of the ramp alone: 1, then half a cosine down."""
+    return 0.5 - 0.5 * math.cos(min(1.0, (1 - progress) / _COOL_DOWN) * math.pi)

@@ -32,9 +32,9 @@ class TriplaneNetOptions:
 class FitOptions:
     """What every optimisation has.
 
-    `steps` are done unless `seconds` are over before; a run that time cut short may differ the next time,
-    any other is the same for a `seed` on one machine. `resolution` is the photo's edge as it is compared,
-    `rays` about how many of its pixels each step renders.
+    `steps` are done unless `seconds` are over before. A run that took less than three quarters of them is the
+    same for a `seed` on one machine; a slower one was hurried and may differ. `resolution` is the photo's edge
+    as it is compared, `rays` about how many of its pixels each step renders.
     """
 
     steps: int = 150
