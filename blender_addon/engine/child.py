@@ -30,7 +30,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Child:
-    """A running program. Nothing of it blocks; raises EngineError "environment" if it can't be started.
+    """A program that runs in `folder`. Nothing of it blocks; raises EngineError "environment" if it can't be started.
 
     Its output is read by a thread that touches nothing but a queue, because Windows has no pipes that
     can be read without waiting.
@@ -41,7 +41,6 @@ class Child:
     ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._process = subprocess.Popen(
                 [os.fspath(part) for part in command],
                 stdin=subprocess.DEVNULL,

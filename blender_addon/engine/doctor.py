@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Literal
@@ -29,7 +30,7 @@ class DoctorJob:
         self._end = time.monotonic() + DOCTOR_SECONDS
         try:
             command = [python, "-I", "-X", "utf8", "-m", "tpn_engine", "doctor"]
-            self._child = Child(command, python.parent, {"OMP_WAIT_POLICY": "passive", "NO_COLOR": "1"})
+            self._child = Child(command, Path(tempfile.gettempdir()), {"OMP_WAIT_POLICY": "passive", "NO_COLOR": "1"})
         except EngineError as error:
             self.state, self.error = "failed", f"{error.message} Press Set Up Engine in the preferences."
 

@@ -139,6 +139,7 @@ class EnvironmentJob:
             self.stage = command.stage
             self.lines.append(f"{command.stage} ...")
             self._first_line = len(self.lines)
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
             self._child = Child(command.arguments, self._folder.parent, _PIP)
 
     def _show(self, line: str) -> None:
@@ -234,8 +235,12 @@ class Environment:
         outcome = yield _Command("Looking at pip", [*pip, "--version"])
         bar = "raw" if _pip_version(outcome) >= PIP_WITH_RAW_BAR else "off"
         # Nothing is compiled on an artist's machine: that needs tools, minutes and luck.
-        options = ["install", "--upgrade", "--only-binary", ":all:", "--progress-bar", bar]
-        command = [*pip, *options, *requirements]
+        install = [*pip, "install", "--only-binary", ":all:", "--progress-bar", bar]
+        index = torch_index() if source.folder is None else None
+        if index is not None:  # by itself, and PyPI's will do: a site that is blocked must not be asked 40 times
+            options = ["--no-deps", "--retries", "1", "--index-url", index]
+            yield _Command("Installing torch (this can take some minutes)", [*install, *options, "torch"])
+        command = [*install, "--upgrade", *requirements]
         outcome = yield _Command("Installing the engine (this can take some minutes)", command)
         if outcome is None or outcome.code != 0:
             raise EngineError("environment", _why_pip_failed(outcome, source, version))
@@ -297,8 +302,7 @@ def _requirements(source: InstallSource) -> list[str]:
     engine = REQUIREMENT if source.wheel is None else f"{source.wheel}[server]"
     if source.folder is not None:
         return [engine, "--no-index", "--find-links", str(source.folder)]
-    index = torch_index()
-    return [engine] if index is None else [engine, "--extra-index-url", index]
+    return [engine]
 
 
 def _pip_version(outcome: _Outcome | None) -> tuple[int, int]:

@@ -229,6 +229,7 @@ class ImportJob(_Job):
         self.result: ImportResult | None = None
         self._settings = settings
         self._folder = folder
+        self._photo = b""
         self._client: Client | None = None
         self._id = ""
 

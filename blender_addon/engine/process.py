@@ -170,11 +170,11 @@ class Engine:
             self._asked = None
 
     def _fits(self, health: Health) -> bool:
-        wanted = self._device
+        device = health.device or ""
         return (
             health.contract == CONTRACT
             and health.worker != "failing"
-            and (wanted == "auto" or (health.device or "").partition(":")[0] == wanted.partition(":")[0])
+            and self._device in ("auto", device, device.partition(":")[0])
         )
 
     def _give_up(self, client: Client) -> None:
@@ -206,9 +206,13 @@ class Engine:
             "--parent-pid",
             str(self._parent_pid),
         ]
-        # Threads that spin while they wait slow everything down as soon as Blender computes too.
         try:
+            self._cache_folder.mkdir(parents=True, exist_ok=True)
+            # Threads that spin while they wait slow everything down as soon as Blender computes too.
             self._child = Child(command, self._cache_folder, {"OMP_WAIT_POLICY": "passive"})
+        except OSError as error:
+            message = f"The cache folder {self._cache_folder} can't be made ({error.strerror}): choose another one."
+            raise EngineError("file", message) from error
         except EngineError as error:
             raise EngineError(error.code, f"{error.message} Press Set Up Engine in the preferences.") from error
         self._asked_until = time.monotonic() + START_SECONDS

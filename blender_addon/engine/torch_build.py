@@ -14,11 +14,10 @@ CUDA_INDEX = "https://download.pytorch.org/whl/cu128"
 
 
 def torch_index() -> str | None:
-    """An index to ask beside PyPI; None where PyPI's own torch is the right one.
+    """The index whose torch fits better than PyPI's; None where PyPI's is the right one.
 
     PyPI's torch for Linux brings several GB of CUDA, of no use without an NVIDIA driver; PyPI's torch for
-    Windows has no CUDA at all. pip takes the build with the local version (+cpu, +cu128) over PyPI's of the
-    same version, and PyPI's if that index can't be reached. macOS has one build for all.
+    Windows has no CUDA at all. macOS has one build for all.
     """
     if sys.platform == "linux":
         return None if has_nvidia_driver() else CPU_INDEX

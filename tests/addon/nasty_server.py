@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from service_process import PATIENCE
+
 from blender_addon.engine.connection import Connection
 from blender_addon.engine.errors import EngineError
-
-PATIENCE = 120.0  # seconds after which a test has failed; nothing here waits so long where it works
 
 _T = TypeVar("_T")
 Conversation = Callable[[socket.socket, bytes], None]  # a connection, and the request's first 64 kB

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from nasty_server import NastyServer, until
 
-from blender_addon.engine import pythons, torch_build
+from blender_addon.engine import environment, pythons, torch_build
 from blender_addon.engine.child import Child
 from blender_addon.engine.environment import MARK, Environment, EnvironmentJob, InstallSource, find_base_pythons
 from blender_addon.engine.errors import EngineError
@@ -62,6 +62,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[NastyServer]:
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
         monkeypatch.setenv("PIP_RETRIES", "0")
+        monkeypatch.setattr(environment, "torch_index", lambda: f"{index.connection.url}/torch-index")
         yield index
 
 
@@ -118,8 +119,8 @@ class TestSetUp:
         monkeypatch.setenv("PIP_TARGET", str(elsewhere))
         monkeypatch.setenv("PIP_USER", "1")
         monkeypatch.setenv("PYTHONPATH", str(elsewhere))
-        environment = Environment(tmp_path / "engine")
-        job = over(environment.set_up(BASE, InstallSource(wheels / "tpn_engine-1.0-py3-none-any.whl", wheels, True)))
+        home = Environment(tmp_path / "engine")
+        job = over(home.set_up(BASE, InstallSource(wheels / "tpn_engine-1.0-py3-none-any.whl", wheels, True)))
         assert (job.state, job.error) == ("done", "")
         assert job.fraction == 1.0
         assert any("Successfully installed" in line for line in job.lines)
@@ -151,40 +152,40 @@ class TestSetUp:
         assert "no environment to update" in over(made.update(InstallSource(None, wheels, False))).error
 
     def test_cancelled_half_way(self, tmp_path: Path, wheels: Path) -> None:
-        environment = Environment(tmp_path / "engine")
-        job = environment.set_up(BASE, InstallSource(None, wheels, online=False))
+        home = Environment(tmp_path / "engine")
+        job = home.set_up(BASE, InstallSource(None, wheels, online=False))
         until(lambda: job.step() or "Making" in job.stage)
-        until(lambda: job.step() or environment.half_made)
+        until(lambda: job.step() or home.half_made)
         child = psutil.Process(job._child.pid if job._child else 0)
         family = [child, *child.children(recursive=True)]
         job.cancel()
         assert (job.state, job.step()) == ("cancelled", True)
         psutil.wait_procs(family, timeout=10)
         assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
-        assert (environment.installed, environment.half_made) == (None, True)
-        assert over(environment.remove()).state == "done"
+        assert (home.installed, home.half_made) == (None, True)
+        assert over(home.remove()).state == "done"
 
 
 class TestRefusals:
-    def refusal(self, environment: Environment, base: Path, source: InstallSource) -> str:
-        job = over(environment.set_up(base, source))
+    def refusal(self, home: Environment, base: Path, source: InstallSource) -> str:
+        job = over(home.set_up(base, source))
         assert job.state == "failed"
-        assert environment.installed is None
+        assert home.installed is None
         return job.error
 
     def test_nowhere_to_install_from(self, tmp_path: Path, wheels: Path) -> None:
-        environment, some_wheel = Environment(tmp_path / "engine"), wheels / "tpn_engine-1.0-py3-none-any.whl"
+        home, some_wheel = Environment(tmp_path / "engine"), wheels / "tpn_engine-1.0-py3-none-any.whl"
         for source, message in (
             (InstallSource(some_wheel, None, online=False), "allow online access"),
             (InstallSource(None, None, online=True), "Choose the engine's wheel"),
             (InstallSource(tmp_path / "none.whl", None, online=True), "no wheel at"),
             (InstallSource(None, tmp_path / "none", online=True), "no wheel folder"),
         ):
-            assert message in self.refusal(environment, BASE, source)
-        assert not environment.folder.exists()
+            assert message in self.refusal(home, BASE, source)
+        assert not home.folder.exists()
 
     def test_pythons_that_do_not_do(self, tmp_path: Path, wheels: Path) -> None:
-        environment, source = Environment(tmp_path / "engine"), InstallSource(None, wheels, online=False)
+        home, source = Environment(tmp_path / "engine"), InstallSource(None, wheels, online=False)
         for name, said, message in (
             ("old", "print('[[3, 8], true]')", "Python 3.8; the engine needs"),
             ("small", "print('[[3, 11], false]')", "64-bit"),
@@ -194,72 +195,74 @@ class TestRefusals:
             program = tmp_path / name
             program.write_text(f"#!{BASE}\n{said}\n")
             program.chmod(0o700)
-            assert message in self.refusal(environment, program, source)
-        assert "can't be started" in self.refusal(environment, tmp_path / "nowhere", source)
-        assert not environment.folder.exists()
+            assert message in self.refusal(home, program, source)
+        assert "can't be started" in self.refusal(home, tmp_path / "nowhere", source)
+        assert not home.folder.exists()
 
     def test_a_folder_of_other_files_is_not_touched(self, tmp_path: Path, wheels: Path) -> None:
         (tmp_path / "engine").mkdir()
         precious = tmp_path / "engine" / "precious.blend"
         precious.write_text("precious")
-        environment = Environment(tmp_path / "engine")
-        assert "other files" in self.refusal(environment, BASE, InstallSource(None, wheels, online=False))
-        job = over(environment.remove())
+        home = Environment(tmp_path / "engine")
+        assert "other files" in self.refusal(home, BASE, InstallSource(None, wheels, online=False))
+        job = over(home.remove())
         assert (job.state, precious.read_text()) == ("failed", "precious")
 
     def test_marks_that_are_damaged(self, tmp_path: Path) -> None:
-        environment = Environment(tmp_path)
+        home = Environment(tmp_path)
         for content in ("", "[]", "{}", '{"version": 1}', '{"version": "1.0"}', "[" * 100_000):
             (tmp_path / MARK).write_text(content)
-            assert environment.installed is None  # the last one has no interpreter
-            assert environment.half_made
+            assert home.installed is None  # the last one has no interpreter
+            assert home.half_made
 
     def test_a_base_that_was_uninstalled(self, tmp_path: Path, bare_python: Path) -> None:
-        environment = Environment(bare_python.parent.parent)
-        (environment.folder / MARK).write_text(json.dumps({"version": "1.0"}))
-        assert environment.installed == "1.0"
-        settings = environment.folder / "pyvenv.cfg"
+        home = Environment(bare_python.parent.parent)
+        (home.folder / MARK).write_text(json.dumps({"version": "1.0"}))
+        assert home.installed == "1.0"
+        settings = home.folder / "pyvenv.cfg"
         before = settings.read_text()
         settings.write_text(f"home = {tmp_path / 'gone'}\n")
-        assert (environment.installed, environment.half_made) == (None, True)
+        assert (home.installed, home.half_made) == (None, True)
         settings.write_text(before)
-        (environment.folder / MARK).unlink()
+        (home.folder / MARK).unlink()
 
 
 class TestPip:
     """With the environment there is: what pip says becomes a sentence."""
 
     @pytest.fixture
-    def environment(self, tmp_path: Path, wheels: Path) -> Environment:
+    def home(self, tmp_path: Path, wheels: Path) -> Environment:
         """One whose pip is borrowed, so that it is made in no time."""
-        environment = Environment(tmp_path / "engine")
-        subprocess.run([BASE, "-m", "venv", "--without-pip", environment.folder], check=True)
+        home = Environment(tmp_path / "engine")
+        subprocess.run([BASE, "-m", "venv", "--without-pip", home.folder], check=True)
         import pip
 
-        site = next(environment.folder.glob("lib/python*/site-packages"))
+        site = next(home.folder.glob("lib/python*/site-packages"))
         (site / "pip").symlink_to(Path(pip.__file__).parent)
-        return environment
+        return home
 
-    def test_a_package_that_is_missing(self, environment: Environment, tmp_path: Path, offline: NastyServer) -> None:
+    def test_a_package_that_is_missing(self, home: Environment, tmp_path: Path, offline: NastyServer) -> None:
         alone = engine(tmp_path, "1.0")
-        job = over(environment.update(InstallSource(alone, tmp_path, online=True)))
+        job = over(home.update(InstallSource(alone, tmp_path, online=True)))
         assert "The wheel folder has no" in job.error
         assert offline.requests == []
-        job = over(environment.update(InstallSource(alone, None, online=True)))
+        job = over(home.update(InstallSource(alone, None, online=True)))
         assert "There is no" in job.error
-        assert any("/torch/" in request or "/fastapi/" in request for request in offline.requests)
+        first, *others = [request for request in offline.requests if "/pip/" not in request]
+        assert "/torch-index/torch/" in first
+        assert any("/torch/" in request or "/fastapi/" in request for request in others)
 
     def test_a_network_that_is_down(
-        self, environment: Environment, tmp_path: Path, offline: NastyServer, monkeypatch: pytest.MonkeyPatch
+        self, home: Environment, tmp_path: Path, offline: NastyServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PIP_RETRIES", "1")
         monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/")
         monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "http://127.0.0.1:1/")
-        monkeypatch.setattr("blender_addon.engine.environment.torch_index", lambda: "http://127.0.0.1:1/")
-        job = over(environment.update(InstallSource(engine(tmp_path, "1.0"), None, online=True)))
+        monkeypatch.setattr(environment, "torch_index", lambda: "http://127.0.0.1:1/")
+        job = over(home.update(InstallSource(engine(tmp_path, "1.0"), None, online=True)))
         assert "check the network" in job.error
 
-    def test_the_bar_follows_downloads(self, environment: Environment, offline: NastyServer, tmp_path: Path) -> None:
+    def test_the_bar_follows_downloads(self, home: Environment, offline: NastyServer, tmp_path: Path) -> None:
         big = engine(tmp_path, "1.0", **{"tpn_engine/big.txt": "".join(map(str, range(300_000)))}).read_bytes()
         name = b"tpn_engine-1.0-py3-none-any.whl"
         links = b'<a href="/%s">%s</a>' % (name, name)
@@ -277,16 +280,16 @@ class TestPip:
         seen: set[float] = set()
         with NastyServer(talk) as index:
             requirements = ["tpn-engine", "--no-deps", "--index-url", index.connection.url]
-            plan = environment._install(InstallSource(None, tmp_path, online=False), requirements, "Python 3")
-            job = EnvironmentJob(plan, environment.folder)
+            plan = home._install(InstallSource(None, tmp_path, online=False), requirements, "Python 3")
+            job = EnvironmentJob(plan, home.folder)
             until(lambda: seen.add(job.fraction or 0.0) or job.step())
         assert len(seen) > 3
         assert not any(line.startswith("Progress ") for line in job.lines)
 
-    def test_a_wheel_that_is_damaged(self, environment: Environment, tmp_path: Path, wheels: Path) -> None:
+    def test_a_wheel_that_is_damaged(self, home: Environment, tmp_path: Path, wheels: Path) -> None:
         for name in ("tpn_engine-1.0-py3-none-any.whl", "tpn_engine-1.0-cp27-cp27m-win32.whl"):
             (tmp_path / name).write_bytes(b"no wheel")
-            job = over(environment.update(InstallSource(tmp_path / name, wheels, online=False)))
+            job = over(home.update(InstallSource(tmp_path / name, wheels, online=False)))
             assert job.state == "failed"
             assert len(job.error) > 30
 
@@ -362,4 +365,4 @@ class TestChild:
         for name in ("nowhere", "nul\0"):
             with pytest.raises(EngineError) as error:
                 Child([tmp_path / name], tmp_path)
-            assert error.value.code == "environment"
+            assert error.value.code == "home"

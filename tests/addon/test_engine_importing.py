@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 import pytest
 import service_photos as photos
-from nasty_server import PATIENCE, NastyServer, answer, answering, health, patiently, silent, status, until
-from service_process import wait_until_gone
+from nasty_server import NastyServer, answer, answering, health, patiently, silent, status, until
+from service_process import PATIENCE, wait_until_gone
 
 from blender_addon.engine import importing
 from blender_addon.engine.client import Client
@@ -172,7 +172,7 @@ class TestCancel:
         job.cancel()
         finished(job)
         assert (job.state, job.error) == ("cancelled", "")
-        until(lambda: patiently(client.health).running == 0, 15.0)
+        until(lambda: patiently(client.health).running == 0)
         assert (job.step(), job.state) == (True, "cancelled")
 
     def test_while_it_waits(self, engine: Engine, asked: ImportSettings, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ class TestCancel:
             job.cancel()
             assert finished(job).state == "cancelled"
         client = client_of(engine)
-        until(lambda: patiently(client.health).running + patiently(client.health).queued == 0, 15.0)
+        until(lambda: patiently(client.health).running + patiently(client.health).queued == 0)
 
     def test_at_once(self, engine: Engine, asked: ImportSettings, tmp_path: Path) -> None:
         job = ImportJob(engine, asked, tmp_path)
@@ -214,9 +214,9 @@ class TestCancel:
         job = ImportJob(engine, replace(asked, resolution=512), tmp_path)
         reached(job, "Making the mesh")
         job.cancel()
-        assert job.state == "cancelled"
+        assert finished(job).state == "cancelled"
         client = client_of(engine)
-        until(lambda: patiently(client.health).worker == "idle", 30.0)
+        until(lambda: patiently(client.health).worker == "idle")
 
     def test_when_it_is_over(self, engine: Engine, asked: ImportSettings, tmp_path: Path) -> None:
         job = finished(ImportJob(engine, asked, tmp_path))
@@ -265,7 +265,7 @@ class TestEngineTrouble:
         started = time.monotonic()
         finished(job)
         assert (job.state, "does not answer" in job.error) == ("failed", True)
-        assert time.monotonic() - started < 5.0
+        assert time.monotonic() - started < 10.0
         asked.photo.write_bytes(photos.portrait())
         monkeypatch.undo()
         assert finished(ImportJob(engine, asked, tmp_path)).state == "done"  # with another engine
