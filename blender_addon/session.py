@@ -94,7 +94,7 @@ class Running:
     @property
     def text(self) -> str:
         """One line for the status bar."""
-        return f"{show(self.title)}: {show(self.stage)} ({self.work.fraction:.0%})"
+        return f"{show(self.title)}: {show(self.stage)} ({self.work.fraction:.0%})   Esc: {show('Cancel')}"
 
 
 class Session:

@@ -12,6 +12,7 @@ from .engine import CopyReport, Doctor, OpenLog, ReleaseMemory, ShowPreferences,
 from .environment import RemoveEngine, RepairEngine, SetUpEngine, UpdateEngine
 from .export_head import ExportHead
 from .import_face import ImportFace
+from .look import LookAtHead, LookThroughPhotoCamera
 from .remesh import Remesh
 from .turntable import RenderTurntable, WatchTurntable
 
@@ -22,6 +23,8 @@ OPERATORS = (
     ForgetPhoto,
     Cancel,
     Remesh,
+    LookAtHead,
+    LookThroughPhotoCamera,
     RenderTurntable,
     WatchTurntable,
     ExportHead,

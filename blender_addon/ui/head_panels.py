@@ -55,7 +55,10 @@ class HEAD_CAPTURE_PT_head(_HeadPanel, bpy.types.Panel):  # noqa: N801 - the nam
         layout = self.layout
         provenance = json.loads(head.head[PROVENANCE])
         asked = provenance.get("settings", {})
-        layout.label(text=head.collection.name.removeprefix("Head - "), icon="USER", translate=False)
+        row = layout.row(align=True)
+        row.label(text=head.collection.name.removeprefix("Head - "), icon="USER", translate=False)
+        row.operator("head_capture.look_at_head", text="", icon="ZOOM_SELECTED")
+        row.operator("head_capture.look_through_photo_camera", text="", icon="VIEW_CAMERA")
         facts = [_label(MODELS, asked.get("model")), _label(METHODS, asked.get("method"))]
         facts.append(show("{count} triangles", count=f"{len(head.head.data.polygons):,}"))
         paragraph(layout, context, " · ".join(fact for fact in facts if fact))
@@ -64,6 +67,13 @@ class HEAD_CAPTURE_PT_head(_HeadPanel, bpy.types.Panel):  # noqa: N801 - the nam
             paragraph(layout.box(), context, text, icon="ERROR")
         if sessions.current().running is None:
             _draw_rebuild(layout, context, asked)
+        shading = getattr(context.space_data, "shading", None)
+        if shading is not None and shading.type == "SOLID" and shading.color_type != "VERTEX":
+            box = layout.box()
+            paragraph(
+                box, context, show("Solid view shows one color: choose Attribute to see the photo's."), icon="INFO"
+            )
+            split_column(box).prop(shading, "color_type", text="Solid Color")
         view = context.scene.view_settings
         if view.view_transform != "Standard":
             box = layout.box()

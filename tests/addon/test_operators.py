@@ -312,7 +312,7 @@ def test_in_a_window_the_work_goes_on_beside_the_artist(stepped):
     assert layout.operators()["head_capture.cancel"]
     assert "head_capture.import_face" not in layout.operators()
     assert any(function == "progress" for function, _, _ in layout.all())
-    assert "Import Face from Photo: Making the mesh (10%)" in stepped.said
+    assert "Import Face from Photo: Making the mesh (10%)   Esc: Cancel" in stepped.said
     assert operator.modal(context, TIMER) == {"PASS_THROUGH"}
     assert operator.modal(context, TIMER) == {"FINISHED"}
     assert stepped.reports == [("INFO", "built")]
