@@ -21,7 +21,7 @@ NEAR_SHARE = 0.7
 BEYOND_BOX = 1.1
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
-BACK, BACK_WEIGHT = -0.1, 4.0  # z beyond which few views look, and what would be a face's imprint shows
+BACK, BACK_WEIGHT = -0.1, 10.0  # z beyond which few views look, and what would be a face's imprint shows
 
 
 @dataclass(frozen=True)
