@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from . import paths
 from .engine.environment import InstallSource, find_base_pythons
@@ -65,6 +65,14 @@ class HeadCapturePreferences(bpy.types.AddonPreferences):
         description="Where captured heads are kept, so that the same photo is instant the second time; empty: "
         "the folder Blender gives the extension",
         subtype="DIR_PATH",
+    )
+    cache_size: FloatProperty(
+        name="Cache Size",
+        description="Gigabytes that captured heads may take; the oldest go first",
+        default=4.0,
+        min=0.1,
+        soft_max=100.0,
+        precision=1,
     )
     show_setup: BoolProperty(name="Options", description="Where the engine comes from", default=False)
     show_lines: BoolProperty(name="Details", description="Every line of the installation", default=False)

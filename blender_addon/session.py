@@ -150,7 +150,8 @@ class Session:
             raise RefusalError(say("The engine is not set up yet: press Set Up Engine in the Head Capture panel."))
         if not python.is_file():
             raise RefusalError(say("There is no Python at {path}: choose another one in the preferences.", path=python))
-        settings = (python, preferences.cache_path, preferences.device_name, preferences.model_source(model))
+        source = preferences.model_source(model)
+        settings = (python, preferences.cache_path, preferences.cache_size, preferences.device_name, source)
         if self._engine is None or settings != self._engine_settings:
             self.stop_engine()
             self._engine = Engine(
@@ -158,8 +159,9 @@ class Session:
                 cache_folder=preferences.cache_path,
                 log_folder=paths.log_folder(),
                 device=preferences.device_name,
-                model=preferences.model_source(model),
+                model=source,
                 parent_pid=os.getpid(),
+                cache_size=preferences.cache_size,
             )
             self._engine_settings = settings
         return self._engine

@@ -25,7 +25,9 @@ def draw_preferences(layout: Any, context: Any, own: Any) -> None:
     _draw_engine(_section(layout, "Engine"), context, session, own)
     _draw_device(_section(layout, "Device"), session, own)
     _draw_models(_section(layout, "Models"), context, own)
-    split_column(_section(layout, "Captured Heads")).prop(own, "cache_folder")
+    captures = split_column(_section(layout, "Captured Heads"))
+    captures.prop(own, "cache_folder")
+    captures.prop(own, "cache_size")
     _draw_doctor(_section(layout, "Doctor"), context, session)
 
 
