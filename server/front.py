@@ -203,11 +203,11 @@ async def mesh(
 ) -> Response:
     """The head mesh: .npz in EG3D units for programs, the others in metres."""
     parts = [f"mesh-{query.resolution}", f"t{query.triangles}" if query.triangles else ""]
-    parts += [f"s{query.smooth}" if query.smooth else "", "solid" if query.solid else ""]
+    parts += [f"s{query.smooth}" if query.smooth else "", "solid" if query.solid else "", query.colors or "own"]
     what = "-".join(part for part in parts if part) + f".{format}"
 
     def work(capture: Path, target: Path) -> Work:
-        return MakeMesh(capture, target, query.resolution, query.triangles, query.smooth, query.solid)
+        return MakeMesh(capture, target, query.resolution, query.triangles, query.smooth, query.solid, query.colors)
 
     return await _made(request, service, id, what, work, MESH_SECONDS)
 

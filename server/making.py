@@ -97,6 +97,7 @@ class Maker:
                 triangles=work.triangles,
                 smooth=work.smooth,
                 solid=work.solid,
+                colors=work.colors,
                 progress=progress,
             )
             mesh.save(work.target)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tpn_engine.inversion.options import Method
+from tpn_engine.nets.presets import MeshColors
 
 # Down: what is to be made. Every target is written beside and then renamed.
 
@@ -34,6 +35,7 @@ class MakeMesh:
     triangles: int | None
     smooth: int
     solid: bool
+    colors: MeshColors | None
 
 
 @dataclass(frozen=True)

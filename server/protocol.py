@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tpn_engine.errors import HeadCaptureError
 from tpn_engine.inversion.options import DEFAULT_METHOD, Method
+from tpn_engine.nets.presets import MeshColors
 
 CONTRACT = 1
 
@@ -131,6 +132,9 @@ class MeshQuery(BaseModel):
     triangles: int | None = Field(None, ge=100, le=100_000_000, description="Reduce to at most so many.")
     smooth: int = Field(0, ge=0, le=1000, description="Iterations of smoothing.")
     solid: bool = Field(False, description="Close every hole, for printing.")
+    colors: MeshColors | None = Field(
+        None, description="The photo's or the model's alone; the model's choice if not given."
+    )
 
 
 class ViewQuery(BaseModel):

@@ -21,7 +21,7 @@ from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import MeshColors, RenderingPreset
 from tpn_engine.progress import SILENT, Progress
-from tpn_engine.surface import HeadMesh, MeshOptions, extract_mesh
+from tpn_engine.surface import HeadMesh, MeshOptions, Photo, extract_mesh
 from tpn_engine.views import video
 from tpn_engine.views.cameras import around, orbit
 from tpn_engine.views.render import render_view
@@ -55,10 +55,14 @@ class Capture:
         return replace(self, field=own.to(device))
 
     def mesh(self, resolution: int = 256, *, progress: Progress = SILENT, **options: Any) -> HeadMesh:
-        """The head mesh from a lattice of `resolution`^3; `options` are those of `MeshOptions`."""
-        chosen = MeshOptions(**{"resolution": resolution, "level": self.iso_level, "border": self.border, **options})
-        matte = self.matte.astype(np.float32) / 255
-        return extract_mesh(self.field, chosen, camera=self.camera, matte=matte, progress=progress)
+        """The head mesh from a lattice of `resolution`^3; `options` are those of `MeshOptions`.
+
+        Those left out, or None, are the model's own.
+        """
+        own: dict[str, Any] = {"level": self.iso_level, "border": self.border, "colors": self.colors}
+        own |= {name: value for name, value in options.items() if value is not None}
+        photo = Photo(self.crop.astype(np.float32) / 255, self.matte.astype(np.float32) / 255, self.camera)
+        return extract_mesh(self.field, MeshOptions(resolution, **own), photo=photo, progress=progress)
 
     def render(
         self,

@@ -61,6 +61,16 @@ OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to 
 ModelOption = Annotated[str, typer.Option(help="A model's name, or the path of its .safetensors.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 ResolutionOption = Annotated[int, typer.Option(min=16, max=1024, help="Lattice points along each edge.")]
+ColorsOption = Annotated[
+    str | None,
+    typer.Option(help="Of the mesh: photo, or model for the model's alone.", show_default="the model's choice"),
+]
+BorderOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=0.2, help="Part of the lattice left out at each side.", show_default="the model's choice"
+    ),
+]
 FaceOption = Annotated[int | None, typer.Option(min=0, help="Which face, 0 is the largest.", show_default=False)]
 LevelOption = Annotated[bool, typer.Option("--level", help="Turn a tilted head upright first.")]
 MethodOption = Annotated[Method, typer.Option(help="How the head is found.")]
@@ -139,6 +149,8 @@ def capture(
     settings: SettingsOption = None,
     device: DeviceOption = "auto",
     resolution: ResolutionOption = 256,
+    colors: ColorsOption = None,
+    border: BorderOption = None,
     face: FaceOption = None,
     level: LevelOption = False,
     seed: SeedOption = 0,
@@ -164,7 +176,7 @@ def capture(
                     cancel=progress.cancelled,
                     **options,
                 )
-                _write(made, target, resolution, progress)
+                _write(made, target, progress, resolution=resolution, colors=colors, border=border)
         except HeadCaptureError as error:
             if len(jobs) == 1:
                 raise
@@ -194,6 +206,8 @@ def mesh(
     ] = None,
     smooth: Annotated[int, typer.Option(min=0, max=1000, help="Iterations of smoothing.")] = 0,
     solid: Annotated[bool, typer.Option("--solid", help="Close every hole, for printing.")] = False,
+    colors: ColorsOption = None,
+    border: BorderOption = None,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
@@ -203,10 +217,12 @@ def mesh(
     with shown(quiet) as progress:
         head = made.mesh(
             resolution,
-            level=made.iso_level if iso_level is None else iso_level,
+            level=iso_level,
             triangles=triangles,
             smooth=smooth,
             solid=solid,
+            colors=colors,
+            border=border,
             progress=progress,
         )
         head.save(output)
@@ -339,8 +355,8 @@ def _open(source: Path, device: str) -> Capture:
     return Capture.load(source, choose_device(device))
 
 
-def _write(made: Capture, target: Path, resolution: int, progress: Progress) -> None:
-    kept = made if target.suffix.lower() == CAPTURE_SUFFIX else made.mesh(resolution, progress=progress)
+def _write(made: Capture, target: Path, progress: Progress, **options: Any) -> None:
+    kept = made if target.suffix.lower() == CAPTURE_SUFFIX else made.mesh(progress=progress, **options)
     target.parent.mkdir(exist_ok=True)
     kept.save(target)
 

@@ -18,6 +18,7 @@ from tpn_engine.capture_file import VERSION, read_capture_file, write_capture_fi
 from tpn_engine.checkpoints import Model
 from tpn_engine.errors import CancelledError, CaptureFileError, DeviceError, FileError, OptionError
 from tpn_engine.inversion.invert import invert
+from tpn_engine.nets.presets import ffhq512_128, synthetic_heads
 from tpn_engine.progress import Progress
 from tpn_engine.views import render_view
 from tpn_engine.views.cameras import around
@@ -120,6 +121,32 @@ def test_mesh_options_are_the_surfaces_own(capture: Capture) -> None:
         capture.mesh(4)
     with pytest.raises(OptionError, match="level"):
         capture.mesh(32, level=float("nan"))
+
+
+def test_meshes_are_cut_and_coloured_as_the_model_says_unless_asked_otherwise(capture: Capture) -> None:
+    assert (capture.border, capture.colors) == (0.0, "model")
+    for border in (0.125, 0.25):
+        cut = replace(capture, border=border).mesh(48)
+        assert np.abs(cut.vertices).max() < 0.5 - border + 1 / 24
+        np.testing.assert_array_equal(cut.vertices, capture.mesh(48, border=border).vertices)
+    np.testing.assert_array_equal(replace(capture, border=0.25).mesh(48, border=None).vertices, cut.vertices)
+    with pytest.raises(OptionError, match="photo, model"):
+        capture.mesh(32, colors="painted")
+
+
+def test_official_models_are_cut_as_by_eg3d_and_ours_shows_the_photo() -> None:
+    official, ours = ffhq512_128(), synthetic_heads()
+    assert (official.border, official.colors) == (30 / 256, "model")
+    assert (ours.border, ours.colors) == (0.0, "photo")
+
+
+def test_captures_of_version_0_1_are_meshed_as_they_were(capture: Capture, saved: Path) -> None:
+    replace(capture, border=0.125, colors="photo").save(saved)
+    assert (Capture.load(saved).border, Capture.load(saved).colors) == (0.125, "photo")
+    tensors, facts = read_capture_file(saved)
+    del facts["border"], facts["colors"]
+    write_capture_file(saved, tensors, facts)
+    assert (Capture.load(saved).border, Capture.load(saved).colors) == (0.0, "model")
 
 
 def test_turntables_have_their_frames_and_size(capture: Capture, tmp_path: Path) -> None:

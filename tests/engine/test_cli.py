@@ -169,6 +169,19 @@ def test_the_iso_level_is_the_users_to_choose(run: Run, head: Path, tmp_path: Pa
     assert not (tmp_path / "none.npz").exists()
 
 
+def test_border_and_colors_are_the_users_to_choose(run: Run, head: Path, tmp_path: Path) -> None:
+    own, cut, seen = (tmp_path / f"{name}.npz" for name in ("own", "cut", "seen"))
+    assert run("mesh", head, "-o", own, "--resolution", 48).code == 0
+    assert run("mesh", head, "-o", cut, "--resolution", 48, "--border", 0.2).code == 0
+    assert np.abs(np.load(cut)["vertices"]).max() < 0.35 < np.abs(np.load(own)["vertices"]).max()
+    assert run("mesh", head, "-o", seen, "--resolution", 48, "--colors", "photo").code == 0
+    assert not np.array_equal(np.load(seen)["colors"], np.load(own)["colors"])
+    wrong = run("mesh", head, "-o", own, "--resolution", 48, "--colors", "pink")
+    assert wrong.code == 2
+    assert "photo, model" in wrong.complaint()
+    assert run("mesh", head, "-o", own, "--border", 0.5).code == 2
+
+
 def test_captures_become_pictures_and_turntables(run: Run, head: Path, tmp_path: Path) -> None:
     assert run("render", head, "-o", tmp_path / "source.png", "--size", 32).code == 0
     assert run("render", head, "-o", tmp_path / "side.png", "--yaw", -30, "--size", 32).code == 0

@@ -23,7 +23,7 @@ def capture() -> Capture:
 
 @pytest.fixture(scope="module")
 def mesh(capture: Capture) -> HeadMesh:
-    return capture.mesh(192)
+    return capture.mesh(192, colors="model")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """From a radiance field to a head mesh and its files."""
 
+from tpn_engine.surface.colors import Photo
 from tpn_engine.surface.extract import MeshOptions, extract_mesh
 from tpn_engine.surface.mesh import HeadMesh
 
-__all__ = ["HeadMesh", "MeshOptions", "extract_mesh"]
+__all__ = ["HeadMesh", "MeshOptions", "Photo", "extract_mesh"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
-import numpy as np
-
-from tpn_engine.camera import Camera
 from tpn_engine.errors import OptionError
 from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.presets import MeshColors
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.surface.cleanup import (
     decimated,
@@ -18,7 +17,7 @@ from tpn_engine.surface.cleanup import (
     smoothed,
     watertight,
 )
-from tpn_engine.surface.colors import vertex_colors
+from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice, surface_density
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mesh import HeadMesh
@@ -33,7 +32,9 @@ class MeshOptions:
     `resolution` points of the lattice along each edge of the box; `level` the iso-level; `border` the
     fraction of them left out at each side (EG3D's scripts: 30/256). `largest_component` keeps one
     connected part. `smooth`: iterations of Taubin's smoothing. `triangles`: decimate to at most so many.
-    `solid`: close every hole, for printing. Raises OptionError for values that can't be used.
+    `solid`: close every hole, for printing. `colors`: the model's alone, or the photo's where it shows the
+    head; then triangles are split where the photo is finer, unless `triangles` limits them. Raises
+    OptionError for values that can't be used.
     """
 
     resolution: int = 256
@@ -43,6 +44,7 @@ class MeshOptions:
     smooth: int = 0
     triangles: int | None = None
     solid: bool = False
+    colors: MeshColors = "model"
 
     def __post_init__(self) -> None:
         if not 16 <= self.resolution <= MAX_RESOLUTION:
@@ -55,6 +57,8 @@ class MeshOptions:
             raise OptionError("Smoothing takes a number of iterations, 0 for none.")
         if self.triangles is not None and self.triangles < 100:
             raise OptionError("A head needs at least 100 triangles.")
+        if self.colors not in get_args(MeshColors):
+            raise OptionError(f"The colours must be one of {', '.join(get_args(MeshColors))}.")
 
     @property
     def trim(self) -> int:
@@ -66,23 +70,24 @@ def extract_mesh(
     field: TriplaneField,
     options: MeshOptions | None = None,
     *,
-    camera: Camera | None = None,
-    matte: np.ndarray | None = None,
+    photo: Photo | None = None,
     progress: Progress = SILENT,
 ) -> HeadMesh:
     """The head mesh of `field`.
 
-    With the source `camera` and the person's `matte` [H, W] in [0, 1], what the camera sees beside the
-    person is removed. Raises OptionError where the field has no surface at the level.
+    With a `photo`, what its camera sees beside the person is removed. Raises OptionError where the field
+    has no surface at the level, and where colours of a photo are asked for without one.
     """
     options = options or MeshOptions()
+    if options.colors == "photo" and photo is None:
+        raise OptionError("There is no photo to take the colours from: ask for the model's.")
     lattice = Lattice(options.resolution, field.box_warp, options.trim)
     density = surface_density(field, lattice, options.level, progress)
     progress("surface", 0.0)
     surface = isosurface(density.values, lattice, options.level)
     progress("surface", 0.5)
-    if camera is not None and matte is not None:
-        surface = remove_background(surface, camera, matte, lattice.coordinates[-1])
+    if photo is not None:
+        surface = remove_background(surface, photo.camera, photo.matte, lattice.coordinates[-1])
     if options.largest_component:
         surface = largest_component(surface)
     if options.smooth:
@@ -99,5 +104,8 @@ def extract_mesh(
         normals=smooth_normals(vertices, triangles),
         colors=vertex_colors(field, vertices),
     )
+    if options.colors == "photo" and photo is not None:
+        progress("colours", 0.3)
+        mesh = with_photo(mesh, photo, finer=options.triangles is None)
     progress("colours", 1.0)
     return mesh

@@ -1,0 +1,193 @@
+"""The photo on the mesh: its own pixels where it shows them, no seam and nothing strange elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trimesh
+
+from tpn_engine.camera import Camera
+from tpn_engine.surface import HeadMesh, Photo
+from tpn_engine.surface.cleanup import Surface
+from tpn_engine.surface.colors import with_photo
+from tpn_engine.surface.detail import split_edges
+from tpn_engine.surface.membrane import membrane, mesh_edges
+from tpn_engine.surface.raster import rasterize
+from tpn_engine.surface.sight import Sight, facing, sample
+
+FRONT = Camera.orbit(0, 0, look_at=(0, 0, 0))
+RADII = np.array([0.2, 0.27, 0.24])
+SKIN = np.array([0.7, 0.5, 0.4])
+BACKGROUND = np.array([0.0, 0.0, 1.0])
+SIZE = 512
+
+
+def ellipsoid(centre: tuple[float, float, float] = (0, 0, 0), scale: float = 1.0, detail: int = 6) -> HeadMesh:
+    sphere = trimesh.creation.icosphere(detail)
+    normals = sphere.vertices / RADII
+    return HeadMesh(
+        vertices=(sphere.vertices * RADII * scale + centre).astype(np.float32),
+        triangles=sphere.faces.astype(np.int32),
+        normals=(normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32),
+        colors=np.broadcast_to(SKIN, sphere.vertices.shape).astype(np.float32),
+    )
+
+
+def checker(places: np.ndarray) -> np.ndarray:
+    """Skin in two shades, squares of 1/16 of the picture."""
+    dark = (np.floor(places * 16).sum(1) % 2)[:, None]
+    return SKIN * (1 - 0.35 * dark)
+
+
+def picture(mesh: HeadMesh, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """The checker on the mesh as the camera sees it, the background beside it; and the mesh's coverage."""
+    covered = rasterize(mesh.vertices, mesh.triangles, camera, SIZE).triangle >= 0
+    places = (np.indices((SIZE, SIZE))[::-1].reshape(2, -1).T + 0.5) / SIZE
+    crop = np.where(covered[..., None], checker(places).reshape(SIZE, SIZE, 3), BACKGROUND)
+    return crop.astype(np.float32), covered.astype(np.float32)
+
+
+def together(first: HeadMesh, second: HeadMesh) -> HeadMesh:
+    return HeadMesh(
+        np.concatenate([first.vertices, second.vertices]),
+        np.concatenate([first.triangles, second.triangles + len(first.vertices)]).astype(np.int32),
+        np.concatenate([first.normals, second.normals]),
+        np.concatenate([first.colors, second.colors]),
+    )
+
+
+@pytest.fixture(scope="module")
+def painted() -> HeadMesh:
+    mesh = ellipsoid()
+    crop, matte = picture(mesh, FRONT)
+    return with_photo(mesh, Photo(crop, matte, FRONT))
+
+
+def test_a_rasterized_mesh_is_where_rays_meet_it():
+    mesh, camera, size = ellipsoid(detail=4), Camera.orbit(25, 10), 96
+    raster = rasterize(mesh.vertices, mesh.triangles, camera, size)
+    points = raster.interpolated(mesh.vertices.astype(np.float64), mesh.triangles)[raster.triangle >= 0]
+    projected = camera.project(points)
+    row, column = np.nonzero(raster.triangle >= 0)
+    np.testing.assert_allclose(projected[:, :2] * size - 0.5, np.stack([column, row], 1), atol=1e-3)
+    np.testing.assert_allclose(projected[:, 2], raster.depth[row, column], atol=1e-6)
+    assert facing(points, points / RADII**2, camera).min() > -0.02  # the near side, not the far one
+    area = np.pi * RADII[:2].prod() * (4.2647 * size / 2.7) ** 2
+    assert len(points) == pytest.approx(area, rel=0.25)
+
+
+def test_seen_vertices_have_the_photos_own_pixels(painted: HeadMesh):
+    # nearer to the eye than the ellipsoid's edge and away from the edges of the squares
+    projected = FRONT.project(painted.vertices)[:, :2]
+    seen = facing(painted.vertices, painted.normals, FRONT) > 0.6
+    within = np.abs((projected * 16) % 1 - 0.5).max(1) < 0.45
+    assert seen.sum() > 5000
+    np.testing.assert_allclose(painted.colors[seen & within], checker(projected[seen & within]), atol=1e-5)
+
+
+def test_the_background_is_nowhere(painted: HeadMesh):
+    assert painted.colors[:, 2].max() < SKIN[2] + 0.02
+
+
+def test_the_back_goes_on_in_the_colours_of_the_front(painted: HeadMesh):
+    back = painted.colors[painted.vertices[:, 2] < -0.1]
+    assert back.min(0) == pytest.approx(SKIN * 0.82, abs=0.15)
+    assert np.ptp(back, axis=0).max() < 0.12
+
+
+def test_what_is_before_the_head_is_not_smeared_over_it():
+    """A green ball before the head: green nowhere but on the ball itself."""
+    head = ellipsoid()
+    ball = replace(ellipsoid((0.03, 0.02, 0.38), scale=0.22, detail=5))
+    green = np.array([0.1, 0.9, 0.1])
+    both = together(head, ball)
+    camera = Camera.orbit(20, 0, look_at=(0, 0, 0))
+    raster = rasterize(both.vertices, both.triangles, camera, SIZE)
+    crop, matte = picture(both, camera)
+    crop[raster.triangle >= len(head.triangles)] = green
+    painted = with_photo(both, Photo(crop, matte, camera), finer=False)
+    of_head = painted.colors[: len(head.vertices)]
+    assert (of_head[:, 1] - of_head[:, 0]).max() < 0.02
+    assert (painted.colors[len(head.vertices) :, 1] > 0.8).sum() > 200
+
+
+def test_a_head_that_is_narrower_in_the_photo_gets_nothing_of_the_background():
+    mesh = ellipsoid()
+    crop, matte = picture(replace(mesh, vertices=mesh.vertices * (0.85, 1, 1)), FRONT)
+    painted = with_photo(mesh, Photo(crop, matte, FRONT))
+    assert painted.colors[:, 2].max() < SKIN[2] + 0.02
+
+
+def test_the_far_side_of_a_symmetric_head_has_the_near_sides_detail():
+    mesh, camera = ellipsoid(), Camera.orbit(40, 0, look_at=(0, 0, 0))
+    spot = np.linalg.norm(mesh.vertices - RADII * (0.8, 0, 0.6), axis=1) < 0.03
+    truth = np.where(spot[:, None], SKIN * 0.4, SKIN).astype(np.float32)
+    raster = rasterize(mesh.vertices, mesh.triangles, camera, SIZE)
+    crop = raster.interpolated(truth, mesh.triangles).astype(np.float32)
+    painted = with_photo(mesh, Photo(crop, (raster.triangle >= 0).astype(np.float32), camera), finer=False)
+    mirrored = np.linalg.norm(mesh.vertices - RADII * (-0.8, 0, 0.6), axis=1) < 0.02
+    beside = np.linalg.norm(mesh.vertices - RADII * (-0.8, 0, 0.6), axis=1)
+    around = painted.colors[(beside > 0.045) & (beside < 0.06)].mean()
+    assert painted.colors[mirrored].mean() < 0.6 * around
+    assert around == pytest.approx(SKIN.mean(), abs=0.05)
+
+
+def test_without_anything_seen_the_colours_are_the_models():
+    mesh = ellipsoid(detail=4)
+    nobody = Photo(np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.float32), FRONT)
+    np.testing.assert_array_equal(with_photo(mesh, nobody).colors, mesh.colors)
+
+
+def test_points_behind_others_are_not_seen():
+    mesh = together(ellipsoid(detail=5), ellipsoid((0, 0, -0.6), detail=5))
+    sight = Sight.of(mesh.vertices, mesh.triangles, FRONT, np.ones((64, 64), np.float32))
+    confidence = sight.confidence(mesh.vertices, mesh.normals)
+    half = len(mesh.vertices) // 2
+    assert confidence[:half].max() == 1
+    assert confidence[half:].max() == 0
+
+
+def test_pictures_are_sampled_between_their_pixels():
+    ramp = np.broadcast_to((np.arange(8) + 0.5) / 8, (4, 8)).astype(np.float32)
+    places = np.array([[0.1, 0.5], [0.5, 0.2], [0.9, 0.9], [1.5, 0.5]])
+    np.testing.assert_allclose(sample(ramp, places), [0.1, 0.5, 0.9, 15 / 16], atol=1e-6)
+
+
+def grid(steps: int) -> Surface:
+    axis = np.linspace(0, 1, steps)
+    x, y = np.meshgrid(axis, axis)
+    vertices = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3).astype(np.float32)
+    corner = (np.arange(steps - 1)[:, None] * steps + np.arange(steps - 1)).ravel()
+    lower = np.stack([corner, corner + 1, corner + steps], 1)
+    upper = np.stack([corner + 1, corner + steps + 1, corner + steps], 1)
+    return vertices, np.concatenate([lower, upper]).astype(np.int32)
+
+
+def test_a_membrane_is_flat_between_what_is_known_and_keeps_given_differences():
+    vertices, triangles = grid(60)
+    edges = mesh_edges(triangles)
+    wave = np.sin(9 * vertices[:, :1]) * np.cos(7 * vertices[:, 1:2])
+    rim = (vertices[:, :2].min(1) == 0) | (vertices[:, :2].max(1) == 1)
+    known = np.where(rim[:, None], wave + 2 * vertices[:, :1] + vertices[:, 1:2], 0)
+    strength = np.where(rim, np.inf, 0)
+    start, end = edges.T
+    found = membrane(vertices, edges, known, strength, wave[end] - wave[start])
+    np.testing.assert_allclose(found, wave + 2 * vertices[:, :1] + vertices[:, 1:2], atol=4e-3)
+
+
+def test_split_triangles_stay_closed_and_in_place():
+    sphere = trimesh.creation.icosphere(3)
+    surface = sphere.vertices.astype(np.float32), sphere.faces.astype(np.int32)
+    edges = mesh_edges(surface[1])
+    for share in (0.0, 0.1, 0.5, 1.0):
+        chosen = edges[np.random.default_rng(1).random(len(edges)) < share]
+        vertices, triangles = split_edges(surface, chosen)
+        split = trimesh.Trimesh(vertices, triangles, process=False)
+        assert len(vertices) == len(surface[0]) + len(chosen)
+        assert len(triangles) == len(surface[1]) + 2 * len(chosen)
+        assert split.is_watertight
+        assert split.is_winding_consistent
+        assert split.volume == pytest.approx(sphere.volume, rel=1e-5)
+        assert split.area == pytest.approx(sphere.area, rel=1e-5)
