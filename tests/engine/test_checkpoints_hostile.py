@@ -406,6 +406,7 @@ CLAIMING = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("make", CLAIMING, ids=lambda make: make.__name__)
 def test_files_that_claim_what_they_are_not_are_refused(
     make: Callable[[Path], None], models: Path, tmp_path: Path
