@@ -91,18 +91,17 @@ class RefineFitOptions(FitOptions):
 
     `learning_rate` is of the planes, `camera_learning_rate` of the camera (radians and EG3D units; 0
     leaves it alone). The weights are those of the silhouette, the mirrored photo on the side the camera
-    doesn't see, the field at points it doesn't see, and the offsets' size and total variation.
+    doesn't see, what the field was at points around the head, and the offsets' total variation.
     """
 
     seconds: float = 20.0
     steps: int = 100
     resolution: int = 256
-    learning_rate: float = 0.02
+    learning_rate: float = 0.006
     camera_learning_rate: float = 5e-4
     matte_weight: float = 0.2
     mirror_weight: float = 0.2
     keep_weight: float = 1.0
-    nearness_weight: float = 1e-3
     variation_weight: float = 1e-2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.inversion.triplanenet import invert_triplanenet
 from tpn_engine.inversion.unseen import Unseen
 
+_SAMPLES = 2 / 3  # of those along each ray that a picture has
 _CAMERA_WEIGHT = 10.0  # holds the camera, in radians and EG3D units, to where the portrait put it
 
 
@@ -25,6 +28,15 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
     stages = Stages(observer.progress)
     with stages("fitting"):
         generator = model.network.decoder
+        rendering = generator.preset.rendering
+        sparse = replace(
+            generator.preset,
+            rendering=replace(
+                rendering,
+                depth_samples=max(2, round(_SAMPLES * rendering.depth_samples)),
+                importance_samples=round(_SAMPLES * rendering.importance_samples),
+            ),
+        )
         start = first.planes[None]
         unseen = Unseen.of(generator, start, subject)
         target = Target.of(subject.photo, subject.matte, options.resolution)
@@ -38,15 +50,15 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
             planes = start + offsets
             grid = random_grid(options.resolution, options.rays, random, box)
             label = moved(subject.label, motion) if motion.requires_grad else subject.label
-            seen = see(planes, generator.decoder, generator.preset, label, options.resolution, grid.where)
+            seen = see(planes, generator.decoder, sparse, label, options.resolution, grid.where)
             where = grid.where.to(label.device)
             total = smooth_l1(seen.color, target.color[:, where]) + squared_error(seen.color, target.color[:, where])
             if target.coverage is not None:
                 total = total + options.matte_weight * squared_error(seen.coverage, target.coverage[:, where])
             if options.keep_weight or options.mirror_weight:
                 total = total + unseen.loss(planes, options.keep_weight, options.mirror_weight, random)
-            total = total + options.nearness_weight * offsets.square().mean()
-            total = total + options.variation_weight * total_variation(offsets)
+            plane = int(torch.randint(3, (), generator=random))  # one at a time: all would take as long as the rays
+            total = total + options.variation_weight * total_variation(offsets[:, plane])
             return total + _CAMERA_WEIGHT * motion.square().sum()
 
         groups = [([offsets], options.learning_rate)]

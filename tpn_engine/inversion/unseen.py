@@ -66,16 +66,14 @@ class Unseen:
 
     def loss(self, planes: Tensor, keep: float, mirror: float, random: torch.Generator) -> Tensor:
         """How far planes [1, 3, C, H, W] are from the first guess, and from the mirrored photo, at some points."""
-        total = planes.new_zeros(())
-        if self.surface.shape[1]:
-            some = torch.randint(self.surface.shape[1], (_POINTS,), generator=random)
-            color = _sample(self.generator, planes, self.surface[:, some])[1]
-            trust = self.trust[:, some]
-            total = total + keep * smooth_l1(color, self.color[:, some], 1 - trust * (mirror > 0))
-            total = total + mirror * smooth_l1(color, self.mirrored[:, some], trust)
         some = torch.randint(self.around.shape[1], (_POINTS,), generator=random)
-        opacity = _opacity(_sample(self.generator, planes, self.around[:, some])[0])
-        return total + keep * squared_error(opacity, self.opacity[:, some], self.hold[:, some])
+        there = torch.randint(max(self.surface.shape[1], 1), (min(_POINTS, self.surface.shape[1]),), generator=random)
+        points = torch.cat([self.around[:, some], self.surface[:, there]], dim=1)
+        density, color = _sample(self.generator, planes, points)
+        total = keep * squared_error(_opacity(density[:, :_POINTS]), self.opacity[:, some], self.hold[:, some])
+        trust = self.trust[:, there]
+        total = total + keep * smooth_l1(color[:, _POINTS:], self.color[:, there], 1 - trust * (mirror > 0))
+        return total + mirror * smooth_l1(color[:, _POINTS:], self.mirrored[:, there], trust)
 
 
 @dataclass(frozen=True)
