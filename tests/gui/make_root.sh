@@ -30,7 +30,8 @@ fi
 echo "Building a Debian with Blender in $folder/root (1.3 GB, some minutes) ..."
 packages=ca-certificates,blender,python3-numpy,python3-requests,python3-zstandard
 packages=$packages,xvfb,xauth,xdotool,imagemagick,python3-xlib,libgl1,libgl1-mesa-dri,libegl1
-if ! mmdebstrap --quiet --variant=apt --aptopt='APT::Install-Recommends "false"' --include="$packages" \
+# In a mount namespace, so that nothing stays mounted where it is interrupted.
+if ! unshare --mount --propagation private mmdebstrap --quiet --variant=apt --aptopt='APT::Install-Recommends "false"' --include="$packages" \
   trixie "$folder/root.part" "$mirror" 2>"$folder/mmdebstrap.log"; then
   rm -rf "$folder/root.part"
   if grep -qiE 'failed to fetch|could not (resolve|connect)|unable to connect' "$folder/mmdebstrap.log"; then

@@ -71,28 +71,32 @@ def test_the_button_brings_a_head(window, photos, pictures):
     choose(window, photos[0])
     window.screenshot(pictures / "1 panel.png")
     window.click_button("head_capture.import_face")
-    window.until(f"{RUNNING} is not None", 5)
-    window.until(f"{RUNNING} is None or {RUNNING}.work.fraction > 0.1")
+    window.until(f"{RUNNING} is not None", 30)
+    window.until(f"{RUNNING} is None or {RUNNING}.work.fraction > 0.3")
     window.screenshot(pictures / "2 import.png")
     assert window.until(HEADS) == ["Head - Eileen Collins"]
     window.until(f"{RUNNING} is None")
     window.run("""
+from mathutils import Euler
+bpy.context.scene.view_settings.view_transform = "Standard"
 with view3d():
-    bpy.context.space_data.shading.type = "MATERIAL"
-    bpy.context.space_data.overlay.show_overlays = False
-    bpy.ops.view3d.view_camera()
+    space = bpy.context.space_data
+    space.shading.type = "MATERIAL"
+    space.overlay.show_overlays = False
+    space.region_3d.view_rotation = Euler((1.45, 0.0, -0.45)).to_quaternion()
+    bpy.ops.view3d.view_selected()
 """)
     window.settle()
-    window.screenshot(pictures / "3 source camera.png")
+    window.screenshot(pictures / "3 result.png")
 
 
 def test_one_undo_takes_it_away(window):
-    window.run('with view3d():\n    bpy.context.space_data.shading.type = "SOLID"\n    bpy.ops.view3d.view_camera()')
+    window.run('with view3d():\n    bpy.context.space_data.shading.type = "SOLID"')
     window.move(*MIDDLE)
     window.key("ctrl+z")
-    window.until(f"not {HEADS}", 10)
+    window.until(f"not {HEADS}")
     window.key("ctrl+shift+z")
-    assert window.until(HEADS, 10) == ["Head - Eileen Collins"]
+    assert window.until(HEADS) == ["Head - Eileen Collins"]
 
 
 def test_the_window_goes_on_while_a_head_is_made(window, photos, pictures):
@@ -118,14 +122,14 @@ def test_an_import_can_be_stopped(window, photos, pictures, way):
     window.run("bpy.context.scene.head_capture.quality = 'FINE'")
     before = window.run(f"answer = {HEADS}")
     window.click_button("head_capture.import_face")
-    window.until(f"{RUNNING} is not None", 5)
+    window.until(f"{RUNNING} is not None", 30)
     if way == "button":
         window.click_button("head_capture.cancel")
         window.screenshot(pictures / "5 cancel.png")
     else:
         window.move(*MIDDLE)
         window.key("Escape")
-    window.until(f"{RUNNING} is None", 5)
+    window.until(f"{RUNNING} is None", 30)
     time.sleep(1)
     assert window.run(f"answer = {HEADS}") == before
     window.run("bpy.context.scene.head_capture.quality = 'STANDARD'")
@@ -147,7 +151,7 @@ def test_the_engine_ends_with_blender(window, photos):
     assert engine
     choose(window, photos[5])
     window.click_button("head_capture.import_face")
-    window.until(f"{RUNNING} is not None", 5)
+    window.until(f"{RUNNING} is not None", 30)
     window.kill_blender()
     begun = time.monotonic()
     _, alive = psutil.wait_procs(engine, timeout=10)
