@@ -365,4 +365,4 @@ class TestChild:
         for name in ("nowhere", "nul\0"):
             with pytest.raises(EngineError) as error:
                 Child([tmp_path / name], tmp_path)
-            assert error.value.code == "home"
+            assert error.value.code == "environment"
