@@ -51,7 +51,7 @@ def _draw_engine(layout: Any, context: Any, session: sessions.Session, own: Any)
         if session.setup is not None and session.setup.state == "failed":
             paragraph(layout, context, session.setup.error, icon="ERROR")
         can_install = bool(bpy.app.online_access or own.wheel_folder)
-        if not can_install:
+        if not can_install and not own.engine_python:
             paragraph(layout, context, show(OFFLINE), icon="INTERNET_OFFLINE")
         row = layout.row(align=True)
         names = ("set_up_engine",)
