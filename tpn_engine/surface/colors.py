@@ -21,6 +21,7 @@ HOLD = 0.3  # how strongly half a confidence holds a vertex to the photo, agains
 # Cosines to the nearer of the camera and the front, between which the model's own pattern is believed:
 # behind, no photo corrects it, and the face shows through to the back of the head.
 BELIEVED = (-0.35, 0.15)
+REACH = 0.1  # EG3D units from what is seen over which the model's own colours take over, where it is believed
 TINT_NOISE = 0.04  # standard deviation of model colours that mean nothing, sRGB
 ENOUGH_SEEN = 100  # vertices from which the model's colours are matched to the photo's
 # Colour distances from the matched model at which a photo's pixel is of something else (hair over a cheek,
@@ -52,29 +53,47 @@ def vertex_colors(field: TriplaneField, vertices: np.ndarray) -> np.ndarray:
 def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     """The mesh in the photo's colours: its own pixels where the source camera sees it well.
 
-    Elsewhere a membrane (Poisson's equation on the mesh) goes on from there: its differences from vertex
-    to vertex are the model's, matched to the photo's colours, as far as the model knows that side of the
-    head, and what the photo adds to the model on the other side of a symmetric head. With `finer`
+    Elsewhere a membrane (Poisson's equation on the mesh) goes on from there without a seam: toward the
+    model's colours, matched to the photo's, and with their pattern, as far as the model knows that side of
+    the head, and with what the photo adds to the model on the other side of a symmetric head. With `finer`
     triangles are split where the photo shows more than they can hold; surface and normals stay.
     """
     edges = mesh_edges(mesh.triangles)
     sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte)
-    confidence = sight.confidence(mesh.vertices, mesh.normals)
     seen = sample(photo.crop, photo.camera.project(mesh.vertices)[:, :2])
-    matched = _matched(mesh.colors, seen, confidence)
-    confidence = confidence * _alike(mesh, photo, matched)
-    confidence = _shrunk(confidence, edges)
+    matched, confidence = _weighed(mesh, photo, sight, seen, edges)
     if confidence.max(initial=0) < CERTAIN:
         return mesh
-    strength = np.where(confidence >= CERTAIN, np.inf, HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6))
-    differences = _pattern(mesh, photo, sight, matched, edges)
-    colors = membrane(mesh.vertices, edges, seen, strength, differences)
+    believed = _believed(mesh, photo.camera)
+    of_photo = HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6)
+    of_model = believed * (np.median(_lengths(mesh.vertices, edges)) / REACH) ** 2
+    strength = np.where(confidence >= CERTAIN, np.inf, of_photo + of_model)
+    share = (of_photo / np.maximum(of_photo + of_model, 1e-12))[:, None]
+    known = np.where(confidence[:, None] > 0, share * seen + (1 - share) * matched, matched)
+    differences = _pattern(mesh, photo, sight, matched, believed, edges)
+    colors = membrane(mesh.vertices, edges, known, strength, differences)
     colored = replace(mesh, colors=colors.clip(0, 1).astype(np.float32))
     if not finer:
         return colored
     for _ in range(SPLITS):
         colored, confidence = _finer(colored, confidence, photo)
     return colored
+
+
+def photo_confidence(mesh: HeadMesh, photo: Photo) -> np.ndarray:
+    """How far the photo's pixel is taken for each vertex of a mesh in the model's colours, [N] in [0, 1]."""
+    sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte)
+    seen = sample(photo.crop, photo.camera.project(mesh.vertices)[:, :2])
+    return _weighed(mesh, photo, sight, seen, mesh_edges(mesh.triangles))[1]
+
+
+def _weighed(
+    mesh: HeadMesh, photo: Photo, sight: Sight, seen: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The model's colours [N, 3] matched to the photo's, and the confidence [N] in the photo."""
+    confidence = sight.confidence(mesh.vertices, mesh.normals)
+    matched = _matched(mesh.colors, seen, confidence)
+    return matched, _shrunk(confidence * _alike(mesh, photo, matched), edges)
 
 
 def _matched(model: np.ndarray, seen: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -111,11 +130,20 @@ def _shrunk(confidence: np.ndarray, edges: np.ndarray, steps: int = 3) -> np.nda
     return confidence
 
 
-def _pattern(mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _believed(mesh: HeadMesh, camera: Camera) -> np.ndarray:
+    """How far the model's pattern is believed at each vertex, [N] in [0, 1]."""
+    return rise(np.maximum(facing(mesh.vertices, mesh.normals, camera), mesh.normals[:, 2]), BELIEVED)
+
+
+def _lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+
+
+def _pattern(
+    mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, believed: np.ndarray, edges: np.ndarray
+) -> np.ndarray:
     """The colour differences that unseen edges should have, [E, 3]."""
     start, end = edges.T
-    front = np.maximum(facing(mesh.vertices, mesh.normals, photo.camera), mesh.normals[:, 2])
-    believed = rise(front, BELIEVED)
     pattern = np.minimum(believed[start], believed[end])[:, None] * (matched[end] - matched[start])
 
     mirror = mesh.vertices * (-1, 1, 1)

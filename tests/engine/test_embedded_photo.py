@@ -1,0 +1,101 @@
+"""A real photo on the head of the model in the package: sharp where it is seen, and no seam around that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import trimesh
+from PIL import Image
+
+from tpn_engine import Capture, Engine, HeadMesh
+from tpn_engine.surface import Photo
+from tpn_engine.surface.colors import CERTAIN, photo_confidence
+from tpn_engine.surface.membrane import mesh_edges
+from tpn_engine.surface.raster import rasterize
+
+INSIDE = 6  # edges from the border of what is seen to the borders that it is compared with
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    return Engine.load(device="cpu").capture(Image.fromarray(skimage.data.astronaut()))
+
+
+@pytest.fixture(scope="module")
+def photo(capture: Capture) -> Photo:
+    return Photo(capture.crop.astype(np.float32) / 255, capture.matte.astype(np.float32) / 255, capture.camera)
+
+
+@pytest.fixture(scope="module")
+def plain(capture: Capture) -> HeadMesh:
+    return capture.mesh(192, colors="model")
+
+
+@pytest.fixture(scope="module")
+def painted(capture: Capture) -> HeadMesh:
+    return capture.mesh(192)
+
+
+@pytest.fixture(scope="module")
+def certain(plain: HeadMesh, photo: Photo) -> np.ndarray:
+    return photo_confidence(plain, photo) >= CERTAIN
+
+
+def drawn(mesh: HeadMesh, values: np.ndarray, photo: Photo) -> np.ndarray:
+    return rasterize(mesh.vertices, mesh.triangles, photo.camera, 512).interpolated(values, mesh.triangles)
+
+
+def test_what_is_seen_is_the_photo(plain: HeadMesh, painted: HeadMesh, photo: Photo, certain: np.ndarray) -> None:
+    seen = drawn(plain, certain[:, None].astype(np.float64), photo)[..., 0] > 0.99
+
+    def psnr(mesh: HeadMesh) -> float:
+        error = drawn(mesh, mesh.colors, photo)[seen] - photo.crop[seen]
+        return float(-10 * np.log10((error**2).mean()))
+
+    assert seen.mean() > 0.2
+    assert psnr(painted) >= 28
+    assert psnr(painted) > psnr(plain) + 6
+
+
+def test_no_seam_where_the_photo_ends(plain: HeadMesh, painted: HeadMesh, certain: np.ndarray) -> None:
+    colors = painted.colors[: len(plain.vertices)].astype(np.float64)  # split edges come after these
+    edges = mesh_edges(plain.triangles)
+    start, end = edges.T
+    step = np.linalg.norm(colors[start] - colors[end], axis=1)
+
+    def across(region: np.ndarray) -> float:
+        return float(step[region[start] != region[end]].mean())
+
+    inner = certain.copy()
+    for _ in range(INSIDE):
+        rim = inner[start] != inner[end]
+        inner[start[rim]] = inner[end[rim]] = False
+    assert 0.3 * certain.sum() < inner.sum() < certain.sum()
+    assert across(certain) <= 1.5 * across(inner)
+
+
+def test_the_surface_is_the_same_and_closed(plain: HeadMesh, painted: HeadMesh) -> None:
+    before, after = (trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False) for mesh in (plain, painted))
+    assert after.is_watertight
+    assert after.is_winding_consistent
+    assert len(painted.triangles) > len(plain.triangles)
+    assert after.volume == pytest.approx(before.volume, rel=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(painted.normals, axis=1), 1, atol=1e-5)
+
+
+def test_nothing_of_the_background_or_of_a_face_is_behind(painted: HeadMesh, photo: Photo) -> None:
+    """The back of the head is nearly of one colour, which the person in the photo has."""
+    back = painted.colors[(painted.normals[:, 2] < -0.6) & (painted.vertices[:, 1] > 0)]
+    person = photo.crop[photo.matte > 0.95]
+    assert back.std(0).max() < 0.08
+    assert np.linalg.norm(person - back.mean(0), axis=1).min() < 0.06
+    background = photo.crop[photo.matte < 0.05]
+    if len(background) > 1000:
+        assert np.linalg.norm(back.mean(0) - np.median(background, 0)) > 0.15
+
+
+def test_a_limit_of_triangles_is_kept(capture: Capture) -> None:
+    small = capture.mesh(128, triangles=5000)
+    assert len(small.triangles) <= 5000
+    assert not np.array_equal(small.colors, capture.mesh(128, triangles=5000, colors="model").colors)
