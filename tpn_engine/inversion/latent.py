@@ -83,6 +83,7 @@ def optimise_codes(
     noises = _free_noise(generator)
 
     def loss(progress: float) -> Tensor:
+        _normalise(noises)
         shaken = codes
         if progress < _NOISE_UNTIL:
             strength = options.code_noise * space.spread * (1 - progress / _NOISE_UNTIL) ** 2
@@ -95,6 +96,7 @@ def optimise_codes(
 
     groups = [([codes], learning_rate * space.spread), (noises, learning_rate * _NOISE_RATE)]
     report = fit([group for group in groups if group[0]], loss, options.steps, clock, observer, "codes")
+    _normalise(noises)
     for noise in noises:
         noise.requires_grad_(False)
     return space.full(codes.detach()).contiguous(), report
@@ -114,6 +116,13 @@ def likeness(
     if target.coverage is not None:
         total = total + _MATTE_WEIGHT * squared_error(seen.coverage, target.coverage[:, where])
     return total
+
+
+@torch.no_grad()
+def _normalise(noises: list[Tensor]) -> None:
+    """Give the maps mean 0 and deviation 1 again, or they would escape their regularisation by fading."""
+    for noise in noises:
+        noise.sub_(noise.mean()).div_(noise.square().mean().sqrt().clamp(min=1e-6))
 
 
 def _free_noise(generator: Generator) -> list[Tensor]:

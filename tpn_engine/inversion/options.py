@@ -59,7 +59,7 @@ class LatentOptions(FitOptions):
 
     space: Space = "w+"
     start: Start = "encoder"
-    learning_rate: float = 0.05
+    learning_rate: float = 0.01
     code_noise: float = 0.05
     noise_weight: float = 1e5
 
@@ -78,7 +78,7 @@ class PivotalTuningOptions(FitOptions):
     space: Space = "w+"
     start: Start = "encoder"
     pivot_steps: int = 80
-    pivot_learning_rate: float = 0.05
+    pivot_learning_rate: float = 0.01
     learning_rate: float = 1e-3
     locality_weight: float = 1.0
     locality_every: int = 2
@@ -98,7 +98,7 @@ class RefineFitOptions(FitOptions):
     steps: int = 100
     resolution: int = 256
     learning_rate: float = 0.006
-    camera_learning_rate: float = 5e-4
+    camera_learning_rate: float = 1e-4
     matte_weight: float = 0.2
     mirror_weight: float = 0.2
     keep_weight: float = 1.0

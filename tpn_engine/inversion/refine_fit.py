@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tpn_engine.checkpoints import Model
 from tpn_engine.inversion.fitting import Clock, Observer, fit
@@ -18,6 +19,9 @@ from tpn_engine.inversion.triplanenet import invert_triplanenet
 from tpn_engine.inversion.unseen import Unseen
 
 _SAMPLES = 2 / 3  # of those along each ray that a picture has
+# Offsets are a sum of maps, this many times smaller than the planes: what each learns of the rate. Adam moves
+# every texel alike, so a fine map alone would turn the noise of the random pixels into a ragged surface.
+_LEARNING = {1: 0.3, 2: 0.6, 4: 1.0, 8: 1.0}
 _CAMERA_WEIGHT = 10.0  # holds the camera, in radians and EG3D units, to where the portrait put it
 
 
@@ -42,11 +46,17 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
         target = Target.of(subject.photo, subject.matte, options.resolution)
         box = target.box()
         random = torch.Generator().manual_seed(options.seed)
-        offsets = torch.zeros_like(start, requires_grad=True)
+        size = start.shape[-1]
+        pyramid = [
+            torch.zeros(*start.shape[1:3], size // scale, size // scale, device=start.device, requires_grad=True)
+            for scale in _LEARNING
+            if size % scale == 0
+        ]
         motion = torch.zeros(6, device=start.device, requires_grad=options.camera_learning_rate > 0)
 
         def loss(progress: float) -> Tensor:
             del progress
+            offsets = summed(pyramid)
             planes = start + offsets
             grid = random_grid(options.resolution, options.rays, random, box)
             label = moved(subject.label, motion) if motion.requires_grad else subject.label
@@ -61,15 +71,24 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
             total = total + options.variation_weight * total_variation(offsets[:, plane])
             return total + _CAMERA_WEIGHT * motion.square().sum()
 
-        groups = [([offsets], options.learning_rate)]
+        groups = [
+            ([level], options.learning_rate * share) for level, share in zip(pyramid, _LEARNING.values(), strict=False)
+        ]
         if motion.requires_grad:
             groups.append(([motion], options.camera_learning_rate))
         report = fit(groups, loss, options.steps, clock, observer, "fitting")
         with torch.no_grad():
-            planes, label = (start + offsets)[0], moved(subject.label, motion)[0]
+            planes, label = (start + summed(pyramid))[0], moved(subject.label, motion)[0]
     return Inversion(
         first.codes, planes, generator.decoder, label, {**first.seconds, **stages.seconds}, {"fitting": report}
     )
+
+
+def summed(pyramid: list[Tensor]) -> Tensor:
+    """Maps [3, C, H, W], each enlarged to the size of the first and added to it: [1, 3, C, H, W]."""
+    size = pyramid[0].shape[-2:]
+    enlarged = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in pyramid[1:]]
+    return sum(enlarged, start=pyramid[0])[None]
 
 
 def moved(label: Tensor, motion: Tensor) -> Tensor:
