@@ -50,7 +50,6 @@ class BlenderWindow:
             "BLENDER_USER_RESOURCES": str(self.work / "profile"),
             "HOME": str(self.work),
             "OMP_WAIT_POLICY": "passive",
-            "LP_NUM_THREADS": "1",
         }
         with open(self.work / log, "wb") as output:
             return subprocess.Popen(
