@@ -203,7 +203,7 @@ async def mesh(
 ) -> Response:
     """The head mesh: .npz in EG3D units for programs, the others in metres."""
     parts = [f"mesh-{query.resolution}", f"t{query.triangles}" if query.triangles else ""]
-    parts += [f"s{query.smooth}" if query.smooth else "", "solid" if query.solid else "", query.colors or "own"]
+    parts += [f"s{query.smooth}" if query.smooth else "", "solid" if query.solid else "", query.colors or ""]
     what = "-".join(part for part in parts if part) + f".{format}"
 
     def work(capture: Path, target: Path) -> Work:

@@ -59,6 +59,10 @@ def test_meshes_come_in_every_format(service: ServiceProcess, done: str) -> None
         answer = service.get(f"/v1/captures/{done}/mesh.{suffix}?resolution=32")
         assert (answer.status, answer.body[: len(beginning)]) == (200, beginning)
         assert int(answer.headers["content-length"]) == len(answer.body)
+    colored = [service.get(f"/v1/captures/{done}/mesh.npz?resolution=32&colors={name}") for name in ("photo", "model")]
+    own = service.get(f"/v1/captures/{done}/mesh.npz?resolution=32")
+    assert [answer.status for answer in colored] == [200, 200]
+    assert colored[1].body == own.body  # the tiny model's own choice
     reduced = service.get(f"/v1/captures/{done}/mesh.npz?resolution=32&triangles=200&smooth=2")
     with np.load(io.BytesIO(reduced.body)) as mesh:
         assert len(mesh["triangles"]) <= 200
@@ -89,6 +93,7 @@ def test_what_was_made_once_is_not_made_again(service: ServiceProcess, done: str
     "request_",
     [
         "mesh.npz?resolution=8",
+        "mesh.npz?colors=pink",
         "mesh.npz?resolution=1e9",
         "mesh.npz?resolution=-1",
         "mesh.npz?resolution=256&path=/etc/passwd",
