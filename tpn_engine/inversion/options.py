@@ -89,15 +89,15 @@ class PivotalTuningOptions(FitOptions):
 class RefineFitOptions(FitOptions):
     """A fit of planes and camera after TriPlaneNet, held to it where the photo doesn't look.
 
-    `learning_rate` is of the planes, `camera_learning_rate` of the camera (radians and EG3D units; 0
-    leaves it alone). The weights are those of the silhouette, the mirrored photo on the side the camera
-    doesn't see, what the field was at points around the head, and the offsets' total variation.
+    `learning_rate` is of the planes, in units of their root mean square, `camera_learning_rate` of the
+    camera (radians and EG3D units; 0 leaves it alone). The weights are those of the silhouette, the mirrored
+    photo on the side the camera doesn't see, what the field was at points around the head, and the offsets' total variation.
     """
 
     seconds: float = 20.0
     steps: int = 100
     resolution: int = 256
-    learning_rate: float = 0.006
+    learning_rate: float = 0.018
     camera_learning_rate: float = 1e-4
     matte_weight: float = 0.2
     mirror_weight: float = 0.2

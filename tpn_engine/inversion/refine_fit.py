@@ -47,6 +47,7 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
         box = target.box()
         random = torch.Generator().manual_seed(options.seed)
         size = start.shape[-1]
+        rate = options.learning_rate * start.square().mean().sqrt().item()
         pyramid = [
             torch.zeros(*start.shape[1:3], size // scale, size // scale, device=start.device, requires_grad=True)
             for scale in _LEARNING
@@ -71,9 +72,7 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
             total = total + options.variation_weight * total_variation(offsets[:, plane])
             return total + _CAMERA_WEIGHT * motion.square().sum()
 
-        groups = [
-            ([level], options.learning_rate * share) for level, share in zip(pyramid, _LEARNING.values(), strict=False)
-        ]
+        groups = [([level], rate * share) for level, share in zip(pyramid, _LEARNING.values(), strict=False)]
         if motion.requires_grad:
             groups.append(([motion], options.camera_learning_rate))
         report = fit(groups, loss, options.steps, clock, observer, "fitting")
