@@ -91,7 +91,8 @@ class RefineFitOptions(FitOptions):
 
     `learning_rate` is of the planes, in units of their root mean square, `camera_learning_rate` of the
     camera (radians and EG3D units; 0 leaves it alone). The weights are those of the silhouette, the mirrored
-    photo on the side the camera doesn't see, what the field was at points around the head, and the offsets' total variation.
+    photo on the side the camera doesn't see, what the field was at points around the head, and the offsets'
+    total variation.
     """
 
     seconds: float = 20.0
