@@ -286,7 +286,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Compare methods of inversion on synthetic heads that the model has never seen."""
-    chosen = [method_named(name.strip()) for name in methods.split(",")]
+    chosen: list[Method] = [method_named(name.strip()) for name in methods.split(",")]
     from tpn_engine.checkpoints import load_model
     from tpn_engine.devices import choose_device
     from tpn_engine.training import evaluate as evaluation
