@@ -16,9 +16,10 @@ from .. import paths
 from .. import session as sessions
 from ..engine.importing import ImportJob, ImportSettings
 from ..preferences import preferences
-from ..scene import HeadArrays, build_head
+from ..scene import HeadArrays, build_head, head_collections
 from ..session import RefusalError
 from ..words import say
+from .look import fill_view
 from .stepping import Stepped
 
 PHOTO_FORMATS = ".jpg;.jpeg;.png;.webp;.tif;.tiff;.bmp;.gif;.heic;.heif;.avif"
@@ -77,6 +78,7 @@ class ImportFace(Stepped, bpy.types.Operator):
             },
             "warnings": list(work.warnings),
         }
+        first = not head_collections(context.scene)
         arrays = HeadArrays.load(result.npz)
         camera = np.array(result.camera)
         built = build_head(
@@ -90,6 +92,8 @@ class ImportFace(Stepped, bpy.types.Operator):
             frames=self._frames,
         )
         _select(context, built.head)
+        if first and context.screen is not None:
+            _look(context, built.head)
         if self._solid and context.screen is not None:
             _show_colors_in_solid_view(context.screen)
         return say("{name}: {count} triangles", name=built.collection.name, count=f"{len(arrays.triangles):,}")
@@ -100,6 +104,14 @@ def _select(context: Any, head: bpy.types.Object) -> None:
         item.select_set(False)
     head.select_set(True)
     context.view_layer.objects.active = head
+
+
+def _look(context: Any, head: bpy.types.Object) -> None:
+    """The first head is looked at: in a view of many metres it is a speck. Later ones leave the view alone."""
+    context.view_layer.update()  # or its bounds are those of nothing
+    for area in context.screen.areas:
+        if area.type == "VIEW_3D":
+            fill_view(area.spaces.active.region_3d, head)
 
 
 def _show_colors_in_solid_view(screen: bpy.types.Screen) -> None:

@@ -16,6 +16,16 @@ from .heads import head_of, the_head
 FRONT = Euler((math.radians(90), 0.0, 0.0))  # Blender's front view looks along +Y, at the face
 
 
+def fill_view(view: Any, head: Any) -> None:
+    """Turn a 3D view's `RegionView3D` to the front of a head object, which then fills it."""
+    corners = [head.matrix_world @ Vector(corner) for corner in head.bound_box]
+    low, high = (Vector([pick(c[axis] for c in corners) for axis in range(3)]) for pick in (min, max))
+    view.view_perspective = "PERSP"
+    view.view_rotation = FRONT.to_quaternion()
+    view.view_location = (low + high) / 2
+    view.view_distance = 1.8 * max(high - low)
+
+
 class _Look:
     @classmethod
     def poll(cls: Any, context: Any) -> bool:
@@ -41,13 +51,7 @@ class LookAtHead(_Look, bpy.types.Operator):
     bl_options = {"INTERNAL"}  # noqa: RUF012 - Blender wants a plain set
 
     def look(self, context: Any, head: Any) -> None:
-        view = context.space_data.region_3d
-        corners = [head.head.matrix_world @ Vector(corner) for corner in head.head.bound_box]
-        low, high = (Vector([pick(c[axis] for c in corners) for axis in range(3)]) for pick in (min, max))
-        view.view_perspective = "PERSP"
-        view.view_rotation = FRONT.to_quaternion()
-        view.view_location = (low + high) / 2
-        view.view_distance = 1.8 * max(high - low)
+        fill_view(context.space_data.region_3d, head.head)
 
 
 class LookThroughPhotoCamera(_Look, bpy.types.Operator):
