@@ -283,8 +283,9 @@ def test_set_up_makes_an_engine_from_the_zip(imported, photo, work):
         preferences.engine_python, preferences.wheel_folder = kept, ""
 
 
-def test_the_engine_goes_with_the_extension(imported, work):
+def test_the_engine_goes_with_the_extension(imported, photo, work):
     """The last test: nothing is left running, and the extension can be removed and put back."""
+    assert bpy.ops.head_capture.import_face(filepath=str(photo)) == {"FINISHED"}  # an engine runs, whatever was before
     (file,) = (work / "captures").glob("service-*/connection.json")
     pid = json.loads(file.read_text())["pid"]
     bpy.ops.preferences.addon_disable(module=EXTENSION)

@@ -366,8 +366,15 @@ def test_the_doctor_speaks_in_sentences_problems_first(run: Run) -> None:
 
 def in_own_process(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tpn_engine", *map(str, arguments)]
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) if sys.platform != "win32" else None,
+    )
 
 
 def test_help_and_version_need_no_torch() -> None:
@@ -388,7 +395,7 @@ def test_ctrl_c_leaves_nothing_behind(head: Path, tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
+    _, err = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
