@@ -30,6 +30,7 @@ class BlenderWindow:
         self._folders = {REPOSITORY, Path(sys.base_prefix), work, *folders}
         self._commands = 0
         self._button_places: dict[str, tuple[int, int]] = {}
+        self._last_height = 0
         reader, writer = os.pipe()
         self.screen = self._start(
             ["Xvfb", "-displayfd", str(writer), "-screen", "0", f"{WIDTH}x{HEIGHT}x24"], "screen.log", keep=(writer,)
@@ -173,12 +174,13 @@ with view3d("UI"):
     region = bpy.context.region
     answer = [region.x + region.width // 3, region.y + region.height, region.y]
 """)
-        known = self._button_places.get(operator)
-        heights = [known[1]] if known else []
-        for y in [*heights, *range(HEIGHT - top + 4, HEIGHT - bottom, STEP)]:
+        # From where a button was last found outward: one that comes while work goes on stands in its place.
+        start = self._button_places.get(operator, (x, self._last_height))[1]
+        for y in [start, *sorted(range(HEIGHT - top + 4, HEIGHT - bottom, STEP), key=lambda y: abs(y - start))]:
             self.move(x, y)
             if self._under_mouse().startswith(f"bpy.ops.{operator}("):
                 self._button_places[operator] = x, y
+                self._last_height = y
                 return x, y
         raise AssertionError(f"The sidebar has no button {operator}")
 
