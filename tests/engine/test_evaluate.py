@@ -36,14 +36,14 @@ def test_any_methods_are_compared(data: Path, tmp_path: Path) -> None:
     report = evaluate(tiny_model(tmp_path), files, ("psp", "triplanenet", "refine_fit"), options=short, sheet_heads=1)
     assert (report.heads, len(files)) == (2, 2)
     assert list(report.measures) == ["psp", "triplanenet", "refine_fit"]
-    assert all(set(groups) == {"source", "10-45", "behind"} for groups in report.measures.values())
+    assert all(set(groups) == {"source", "±30", "side", "behind"} for groups in report.measures.values())
     assert report.measures["refine_fit"]["source"]["psnr"] > report.measures["triplanenet"]["source"]["psnr"]
     assert report.seconds["refine_fit"] > report.seconds["psp"]
     assert report.sheet.size == (len(YAWS) * SIZE, 4 * SIZE)  # the truth and three methods
 
     write_report(report, tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["heads"] == 2
-    assert "| refine_fit | 10-45 |" in (tmp_path / "report" / "report.md").read_text()
+    assert "| refine_fit | ±30 |" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     with Image.open(tmp_path / "report" / "sheet.png") as sheet:
         assert np.asarray(sheet).std() > 10
 

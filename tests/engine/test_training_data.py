@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ball_heads import CENTRE, LEFT, RADIUS, RIGHT, YAWS, write_heads
+from ball_heads import CENTRE, LEFT, RADIUS, RIGHT, SIZE, YAWS, ball_view, write_heads
 
+from tpn_engine.camera import Camera
 from tpn_engine.errors import FileError
 from tpn_engine.training.augment import ColorShift, degrade
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import HeadViews, batches, head_files
-from tpn_engine.training.measures import compare_views
-from tpn_engine.training.supervision import carve, color_points, occupancy_points
+from tpn_engine.training.measures import compare_views, mean_measures
+from tpn_engine.training.supervision import PixelView, carve, color_points, occupancy_points
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +108,46 @@ def test_augmentation_keeps_black_background_black(head: HeadViews) -> None:
 def test_measures_see_the_difference(head: HeadViews) -> None:
     view = head.view(0)
     truth = view.on_black(), view.alpha, view.depth
-    same = compare_views(*truth, *truth)
+    same = compare_views(*truth, view)
     assert same.psnr > 90
-    assert same.iou == 1
-    assert same.depth == 0
+    assert (same.mse, same.iou, same.depth) == (0, 1, 0)
+    assert same.ms_ssim == pytest.approx(1)
     rgb, alpha, depth = (np.roll(part, 4, axis=1) for part in truth)
-    worse = compare_views(rgb, alpha, depth, *truth)
+    worse = compare_views(rgb, alpha, depth, view)
     assert worse.psnr < 30
+    assert worse.mse > 0.01
     assert worse.iou < 0.95
     assert worse.depth > 0
     assert worse.ssim < same.ssim
+    assert worse.ms_ssim < 0.95
+
+
+def test_normals_tell_a_turned_surface_from_a_moved_one() -> None:
+    camera = Camera.orbit(0, 0, look_at=(0.0, 0.0, 0.0))
+    across = (np.arange(SIZE) + 0.5) / SIZE - 0.5
+    full = np.ones((SIZE, SIZE), np.float32)
+    for tilt in (0.0, 20.0):
+        slope = np.tan(np.radians(tilt)) / camera.intrinsics[0, 0]
+        plane = np.tile(2.8 / (1 - slope * across), (SIZE, 1)).astype(np.float32)
+        truth = PixelView(np.zeros((SIZE, SIZE, 3), np.uint8), full, 2.7 * full, camera)
+        measured = compare_views(truth.on_black(), full, plane, truth)
+        assert measured.normal == pytest.approx(tilt, abs=1)
+        assert measured.depth > 10
+
+
+def test_half_precision_of_the_true_depth_hardly_turns_its_normals(head: HeadViews) -> None:
+    view = head.view(0)
+    measured = compare_views(view.on_black(), view.alpha, ball_view(view.camera)[2], view).normal
+    assert measured is not None
+    assert 0 < measured < 2
+
+
+def test_what_no_view_has_is_left_out_of_the_means(head: HeadViews) -> None:
+    view = head.view(0)
+    truth = view.on_black(), view.alpha, view.depth
+    rgb, alpha, depth = (np.zeros_like(part) for part in truth)
+    empty = compare_views(rgb, alpha, depth, view)
+    assert empty.normal is None
+    assert "normal" not in mean_measures([empty])
+    same = compare_views(*truth, view)
+    assert mean_measures([empty, same])["normal"] == same.normal

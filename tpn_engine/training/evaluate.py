@@ -27,8 +27,23 @@ from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measu
 from tpn_engine.training.supervision import PixelView
 from tpn_engine.views import render_view
 
-# Novel views are grouped by how far the camera moved to the side, in degrees.
-GROUPS = {"source": (0.0, 0.0), "10-45": (10.0, 45.0), "45-90": (45.0, 90.0), "behind": (90.0, 360.0)}
+# Novel views are grouped by the angle in degrees between their direction and the source's.
+GROUPS = {
+    "source": (0.0, 0.0),
+    "±30": (15.0, 45.0),
+    "±60": (45.0, 75.0),
+    "side": (75.0, 110.0),
+    "behind": (110.0, 360.0),
+}
+COLUMNS = {  # of the table: each measure's heading and how its numbers are written
+    "mse": ("MSE", ".4f"),
+    "psnr": ("PSNR dB", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "ms_ssim": ("MS-SSIM", ".3f"),
+    "iou": ("silhouette IoU", ".3f"),
+    "depth": ("depth error % of head height", ".2f"),
+    "normal": ("normal error °", ".1f"),
+}
 METHODS: tuple[Method, ...] = ("psp", "triplanenet")
 
 
@@ -43,17 +58,19 @@ class Report:
 
     def markdown(self) -> str:
         """The table as Markdown."""
-        lines = [
-            "| method | view | PSNR dB | SSIM | silhouette IoU | depth error % of head height | seconds a head |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {method} | {group} | {m['psnr']:.2f} | {m['ssim']:.3f} | {m['iou']:.3f} | {m['depth']:.2f} "
-            f"| {self.seconds[method]:.1f} |"
+        headings = ["method", "view", *(heading for heading, _ in COLUMNS.values()), "seconds a head"]
+        rows = [
+            [
+                method,
+                group,
+                *(format(means[name], form) if name in means else "-" for name, (_, form) in COLUMNS.items()),
+                f"{self.seconds[method]:.1f}",
+            ]
             for method, groups in self.measures.items()
-            for group, m in groups.items()
+            for group, means in groups.items()
         ]
-        return "\n".join(lines)
+        lines = [headings, ["---"] * len(headings), *rows]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def json(self) -> str:
         """The same as JSON."""
@@ -61,7 +78,7 @@ class Report:
 
 
 def group_of(source: Camera, other: Camera) -> str | None:
-    """Which group a view belongs to by the angle between its direction and the source's; None between groups."""
+    """Which group a view belongs to; None in front, where it is hardly another view."""
     directions = [camera.position / np.linalg.norm(camera.position) for camera in (source, other)]
     angle = float(np.degrees(np.arccos(np.clip(directions[0] @ directions[1], -1, 1))))
     for name, (low, high) in GROUPS.items():
@@ -147,7 +164,7 @@ def _compare(model: Model, made: Inversion, camera: Camera, truth: PixelView) ->
     generator = model.preset.generator
     field = TriplaneField(made.planes, made.decoder, generator.plane_axes, generator.box_warp)
     seen = render_view(field, camera, size=len(truth.alpha), rendering=generator.rendering)
-    return compare_views(seen.rgb, seen.alpha, seen.depth, truth.on_black(), truth.alpha, truth.depth), seen.rgb
+    return compare_views(seen.rgb, seen.alpha, seen.depth, truth), seen.rgb
 
 
 def _sheet(rows: list[np.ndarray]) -> Image.Image:

@@ -40,20 +40,25 @@ class PixelView:
     @cached_property
     def inner(self) -> np.ndarray:
         """Flat indices of pixels whose depth belongs to one surface: covered and far from depth edges."""
-        inner = self.alpha > 0.99
-        down = np.abs(np.diff(self.depth, axis=0)) > EDGE_STEP
-        across = np.abs(np.diff(self.depth, axis=1)) > EDGE_STEP
-        inner[:-1] &= ~down
-        inner[1:] &= ~down
-        inner[:, :-1] &= ~across
-        inner[:, 1:] &= ~across
-        return np.flatnonzero(inner)
+        return np.flatnonzero((self.alpha > 0.99) & off_edges(self.depth))
 
     def pick(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of `count` random inner pixels; none where the view shows nothing."""
         if not len(self.inner):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.divmod(rng.choice(self.inner, count), self.alpha.shape[1])
+
+
+def off_edges(depth: np.ndarray) -> np.ndarray:
+    """Which pixels of a depth picture [S,S] lie on the same surface as their neighbours, bool [S,S]."""
+    smooth = np.ones(depth.shape, bool)
+    down = np.abs(np.diff(depth, axis=0)) > EDGE_STEP
+    across = np.abs(np.diff(depth, axis=1)) > EDGE_STEP
+    smooth[:-1] &= ~down
+    smooth[1:] &= ~down
+    smooth[:, :-1] &= ~across
+    smooth[:, 1:] &= ~across
+    return smooth
 
 
 def unproject(camera: Camera, rows: np.ndarray, columns: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
