@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from importlib import metadata
 
-from tpn_engine.checkpoints.catalog import DEFAULT_MODEL, catalog, models_folder
+from tpn_engine.checkpoints.catalog import DEFAULT_MODEL, catalog, how_to_install, models_folder
 from tpn_engine.checkpoints.load import load_model
 from tpn_engine.errors import HeadCaptureError
 from tpn_engine.version import __version__
@@ -81,7 +81,7 @@ def _models() -> list[Finding]:
     for entry in catalog():
         if not entry.present:
             needed = entry.name == DEFAULT_MODEL
-            advice = "install tpn-engine again" if needed else f"its files belong at {entry.path}"
+            advice = "install tpn-engine again" if needed else how_to_install(entry)
             findings.append(Finding(not needed, f"The model {entry.name} is not here: {advice}."))
             continue
         try:

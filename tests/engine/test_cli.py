@@ -45,6 +45,14 @@ class Result:
         return lines[0]
 
 
+@pytest.fixture(autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A models folder of the test's own: whoever runs the tests may have added some."""
+    folder = tmp_path_factory.mktemp("models")
+    monkeypatch.setenv("TPN_MODELS", str(folder))
+    return folder
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def in_this_process(*arguments: object) -> Result:
@@ -362,6 +370,12 @@ def test_the_doctor_speaks_in_sentences_problems_first(run: Run) -> None:
     assert all(line.endswith(".") for line in lines)
     for word in ("torch", "cpu", "threads", "synthetic-heads", "H.264", "portrait"):
         assert word in result.out
+
+
+def test_the_doctor_says_how_to_get_a_missing_model(run: Run, models: Path) -> None:
+    out = run("doctor").out
+    assert "The model triplanenet-v2 is not here: fetch it with `tpn models get triplanenet-v2`" in out
+    assert f"Your own models belong into {models}." in out
 
 
 def in_own_process(*arguments: object) -> subprocess.Popen[str]:
