@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tpn_engine.checkpoints import Model
 from tpn_engine.inversion.fitting import Clock, FitReport, Observer, fit
+from tpn_engine.inversion.landmark_loss import LandmarkLoss
 from tpn_engine.inversion.losses import ms_ssim, noise_structure, smooth_l1, squared_error
 from tpn_engine.inversion.options import LatentOptions, Space, Start
 from tpn_engine.inversion.pixels import Target, random_grid, see
@@ -79,6 +80,7 @@ def optimise_codes(
 ) -> tuple[Tensor, FitReport]:
     """Codes [1, num_ws, w_dim] whose render is like the photo; the generator's noise maps are changed with them."""
     target = Target.of(subject.photo, subject.matte, options.resolution)
+    landmarks = LandmarkLoss.of(subject) if options.landmark_weight else None
     codes = space.start.clone().requires_grad_(True)
     noises = _free_noise(generator)
 
@@ -90,6 +92,8 @@ def optimise_codes(
             shaken = codes + strength * torch.randn(codes.shape, generator=random).to(codes.device)
         planes = generator.planes(space.full(shaken))
         total = likeness(generator, planes, subject.label, target, options.rays, random)
+        if landmarks is not None:
+            total = total + options.landmark_weight * landmarks(generator, planes, subject.label)
         if noises:
             total = total + options.noise_weight * noise_structure(noises)
         return total

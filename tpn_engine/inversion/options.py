@@ -55,6 +55,7 @@ class LatentOptions(FitOptions):
     One code for all layers ("w") or one for each ("w+"), from the generator's average or the encoder's
     codes. `learning_rate` and `code_noise` are in units of how far the encoder's codes are from the average.
     `noise_weight` keeps the generator's noise maps, where it has any, free of the photo's features.
+    `landmark_weight` is that of the face's landmarks, in squares of the distance between the eyes.
     """
 
     space: Space = "w+"
@@ -62,6 +63,7 @@ class LatentOptions(FitOptions):
     learning_rate: float = 0.01
     code_noise: float = 0.05
     noise_weight: float = 1e5
+    landmark_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class PivotalTuningOptions(FitOptions):
 
     `pivot_steps` and `pivot_learning_rate` are the first phase's, `steps` and `learning_rate` (Adam's, of
     the weights as they are applied) the second's. Every `locality_every` steps the generator is held to
-    what it made at codes `locality_distance` away, in units as for LatentOptions.
+    what it made at codes `locality_distance` away, in units as for LatentOptions. `landmark_weight`, as for
+    LatentOptions, is for both phases.
     """
 
     seconds: float = 120.0
@@ -83,6 +86,7 @@ class PivotalTuningOptions(FitOptions):
     locality_weight: float = 1.0
     locality_every: int = 2
     locality_distance: float = 0.5
+    landmark_weight: float = 0.0
 
 
 @dataclass(frozen=True)

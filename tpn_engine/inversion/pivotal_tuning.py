@@ -10,6 +10,7 @@ from torch import Tensor
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
 from tpn_engine.inversion.fitting import Clock, Observer, fit
+from tpn_engine.inversion.landmark_loss import LandmarkLoss
 from tpn_engine.inversion.latent import code_space, likeness, optimise_codes
 from tpn_engine.inversion.losses import squared_error
 from tpn_engine.inversion.options import LatentOptions, PivotalTuningOptions
@@ -40,7 +41,12 @@ def invert_pivotal_tuning(
             original,
             subject,
             space,
-            LatentOptions(steps=options.pivot_steps, resolution=options.resolution, rays=options.rays),
+            LatentOptions(
+                steps=options.pivot_steps,
+                resolution=options.resolution,
+                rays=options.rays,
+                landmark_weight=options.landmark_weight,
+            ),
             options.pivot_learning_rate,
             random,
             clock.share(_PIVOT_SHARE),
@@ -52,11 +58,15 @@ def invert_pivotal_tuning(
     for parameter in parameters:
         parameter.requires_grad_(True)
     target = Target.of(subject.photo, subject.matte, options.resolution)
+    landmarks = LandmarkLoss.of(subject) if options.landmark_weight else None
     step = 0
 
     def loss(progress: float) -> Tensor:
         nonlocal step
-        total = likeness(tuned, tuned.planes(codes), subject.label, target, options.rays, random)
+        planes = tuned.planes(codes)
+        total = likeness(tuned, planes, subject.label, target, options.rays, random)
+        if landmarks is not None:
+            total = total + options.landmark_weight * landmarks(tuned, planes, subject.label)
         if options.locality_weight and step % options.locality_every == 0:
             distance = options.locality_distance * space.spread
             total = total + options.locality_weight * _change_nearby(original, tuned, codes, distance, random)

@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tpn_engine.camera import Camera
 from tpn_engine.portrait.face_landmarks import INPUT_SIZE, FaceLandmarkNet
+from tpn_engine.portrait.pose import world_landmarks
 from tpn_engine.portrait.weights import canonical_face, load_net
 
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners of the subject's eyes
+PRESENCE = 0.5  # of a face, below which there is none
 REGION_SCALE = 1.5  # the region the net sees, in extents of the landmarks
 AVERAGED_SCALES = (1.35, 1.5, 1.7)
 FIVE_POINT_EXTENT = 2.6  # extent of the landmarks in distances from the eyes to the mouth
@@ -38,10 +41,20 @@ class Region:
         return cls(rotation @ ((low + high) / 2), float((high - low).max()), angle)
 
     @classmethod
+    def expected(cls, camera: Camera, size: int) -> Region:
+        """Where a camera that looks at a head has the face, in a picture of `size` x `size` pixels."""
+        return cls.around(camera.project(world_landmarks()) * [size, size, 0])
+
+    @classmethod
     def around_points(cls, points: np.ndarray) -> Region:
         """A first guess from the detector's five points [5, 2]."""
         length = np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0))
         return cls(points.mean(axis=0), FIVE_POINT_EXTENT * max(float(length), 50.0), math.radians(roll(points)))
+
+
+def eye_distance(landmarks: np.ndarray) -> float:
+    """How far apart the outer corners of the eyes are, in the unit of the landmarks [468, 2 or 3]."""
+    return float(np.linalg.norm(landmarks[LEFT_EYE, :2] - landmarks[RIGHT_EYE, :2]))
 
 
 def roll(points: np.ndarray) -> float:
@@ -71,14 +84,14 @@ class FaceLandmarker:
         return presence
 
     @torch.inference_mode()
-    def landmarks(self, crop: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, float]:
+    def landmarks(self, crop: np.ndarray, region: Region) -> tuple[np.ndarray, float]:
         """Landmarks [468, 3] in continuous crop pixels and the presence of a face in [0, 1].
 
-        `crop` is [H, W, 3] float32 in [0, 1], `points` [5, 2] the detector's points in its
-        continuous pixels. z is relative, in pixels, smaller nearer to the camera.
+        `crop` is [H, W, 3] float32 in [0, 1], `region` about where the face is. z is relative, in
+        pixels, smaller nearer to the camera.
         """
         image = self._to_tensor(crop)
-        region, presence = Region.around_points(points), 0.0
+        presence = 0.0
         for _ in range(2):
             found, presence = self._look(image, region, REGION_SCALE)
             region = Region.around(found)
@@ -95,9 +108,13 @@ class FaceLandmarker:
     def _to_tensor(self, crop: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(crop)).to(self._device).permute(2, 0, 1)[None]
 
-    def _look(self, image: Tensor, region: Region, scale: float) -> tuple[np.ndarray, float]:
-        """One pass of the net over a region of the image [1, 3, H, W]."""
-        rotation = _rotation(region.angle) * (region.extent * scale / INPUT_SIZE)
+    def look(self, image: Tensor, region: Region, scale: float = REGION_SCALE) -> tuple[Tensor, Tensor]:
+        """One pass of the net over a region of the image [1, 3, H, W], with gradients.
+
+        Landmarks [468, 3] in continuous pixels of the image, and the presence of a face in [0, 1].
+        """
+        pixel = region.extent * scale / INPUT_SIZE
+        rotation = _rotation(region.angle) * pixel
         axis = np.arange(INPUT_SIZE) + 0.5 - INPUT_SIZE / 2
         offsets = np.stack(np.meshgrid(axis, axis), axis=-1)
         positions = region.center + offsets @ rotation.T
@@ -105,10 +122,13 @@ class FaceLandmarker:
         grid = torch.from_numpy(grid)[None].to(image.device)
         face = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         landmarks, presence = self._net(face)
-        landmarks = landmarks[0].cpu().numpy().astype(np.float64) - [INPUT_SIZE / 2, INPUT_SIZE / 2, 0]
-        pixel = region.extent * scale / INPUT_SIZE
-        in_crop = region.center + landmarks[:, :2] @ rotation.T
-        return np.concatenate([in_crop, landmarks[:, 2:] * pixel], axis=1), float(presence.sigmoid())
+        flat = (landmarks[0, :, :2] - INPUT_SIZE / 2) @ landmarks.new_tensor(rotation.T)
+        in_image = flat + landmarks.new_tensor(region.center)
+        return torch.cat([in_image, landmarks[0, :, 2:] * pixel], dim=1), presence[0].sigmoid()
+
+    def _look(self, image: Tensor, region: Region, scale: float) -> tuple[np.ndarray, float]:
+        landmarks, presence = self.look(image, region, scale)
+        return landmarks.cpu().numpy().astype(np.float64), presence.item()
 
 
 def mirrored_indices() -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image
 from tpn_engine.errors import FaceTooSmallError, NoFaceError, OptionError
 from tpn_engine.portrait.align import CropWindow, crop_window, cut_crop, turned
 from tpn_engine.portrait.detect import Face, FaceDetector
-from tpn_engine.portrait.landmarks import FaceLandmarker, roll
+from tpn_engine.portrait.landmarks import PRESENCE, FaceLandmarker, Region, roll
 from tpn_engine.portrait.matte import Matter
 from tpn_engine.portrait.photo import PhotoSource, open_photo
 from tpn_engine.portrait.portrait import Portrait, PortraitWarning
@@ -21,7 +21,6 @@ from tpn_engine.progress import SILENT, Progress
 
 DETECTION_SIDE = 1280  # faces are looked for in a copy this large
 CERTAIN = 0.995  # detection score below which the photo may be lying on its side
-PRESENCE = 0.5  # landmark score below which a detection is no face
 MIN_FACE_PIXELS = 24.0
 MAX_FACES = 32  # more are not looked at closely
 LEVEL_FROM = 10.0  # degrees of roll from which `level` turns the photo
@@ -86,7 +85,7 @@ class PortraitReader:
         window = self._align(image, found, level)
         crop, shown = cut_crop(image, window)
         points = window.to_crop(turned(found.points + 0.5, window.angle, window.center) - 0.5)
-        landmarks, presence = self._landmarker.landmarks(crop, points)
+        landmarks, presence = self._landmarker.landmarks(crop, Region.around_points(points))
         if presence < PRESENCE:
             raise NoFaceError(f"No face can be made out in {opened.name}; use a photo that shows it clearly.")
         camera = fit_camera(landmarks)
