@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,16 +15,19 @@ from torch import Tensor
 
 from tpn_engine.camera import Camera
 from tpn_engine.capture_file import read_capture_file, write_capture_file
+from tpn_engine.checkpoints import Model
 from tpn_engine.errors import CaptureFileError, OptionError
-from tpn_engine.files import checked_output
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.presets import MeshColors, RenderingPreset
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.surface import HeadMesh, MeshOptions, Photo, extract_mesh
-from tpn_engine.views import video
-from tpn_engine.views.cameras import around, orbit
-from tpn_engine.views.render import render_view
+from tpn_engine.views import View, render_view
+from tpn_engine.views.cameras import WHOLE_HEAD, Framing, around, cameras_along, one_by_one
+from tpn_engine.views.pictures import SHOWN, checked_show, rgb_picture
+from tpn_engine.views.superresolution import super_resolve
+from tpn_engine.views.turntable import checked_turntable, write_turntable
 
 _DECODER = "decoder."
 
@@ -70,11 +73,33 @@ class Capture:
         pitch: float | None = None,
         size: int = 512,
         *,
+        framing: Framing | None = None,
+        show: str = "rgb",
+        super_resolution: Model | None = None,
         progress: Progress = SILENT,
     ) -> Image.Image:
-        """A picture over black: the source camera's, or from `yaw` and `pitch` degrees if one is given."""
-        camera = self.camera if yaw is None and pitch is None else around(yaw or 0.0, pitch or 0.0)
-        return render_view(self.field, camera, size, rendering=self.rendering, progress=progress).image()
+        """A picture over black: the source camera's, or from `yaw` and `pitch` degrees if any of the three is given.
+
+        `show` is rgb, depth, normals or mask, as in `views.pictures`. `super_resolution` is the model that made
+        the capture, where it has one: it gives rgb of its own size. Raises OptionError.
+        """
+        checked_show(show)
+        seen_from_source = yaw is None and pitch is None and framing is None
+        camera = self.camera if seen_from_source else around(yaw or 0.0, pitch or 0.0, framing or WHOLE_HEAD)
+        if super_resolution is None:
+            return SHOWN[show](self._view(camera, size, progress))
+        if show != "rgb":
+            raise OptionError("A super-resolution gives colours alone: show rgb, or leave it out.")
+        generator = self._super_resolution(super_resolution, size)
+        return rgb_picture(super_resolve(self.field, camera, generator, self.codes))
+
+    def views(self, cameras: Sequence[Camera], size: int = 512, *, progress: Progress = SILENT) -> Iterator[View]:
+        """What each of `cameras` sees, one after the other; reports as "views"."""
+        for camera in one_by_one(cameras, "views", progress):
+            yield self._view(camera, size, Progress(cancelled=progress.cancelled))
+
+    def _view(self, camera: Camera, size: int, progress: Progress) -> View:
+        return render_view(self.field, camera, size, rendering=self.rendering, progress=progress)
 
     def turntable(
         self,
@@ -83,23 +108,41 @@ class Capture:
         size: int = 512,
         *,
         pitch: float = 0.0,
+        along: str = "ring",
+        framing: Framing = WHOLE_HEAD,
+        super_resolution: Model | None = None,
         progress: Progress = SILENT,
     ) -> None:
-        """Write an .mp4 that goes once around the head, its loop exact; `size` is even."""
-        checked_output(path, video.SUFFIXES)
-        if size % 2:
-            raise OptionError("A video's size must be even.")
-        if frames < 1:
-            raise OptionError("A turntable has at least one frame.")
-        video.write_video(path, self._turn(frames, size, pitch, progress))
+        """Write pictures from once around the head, the loop exact: .mp4, .webm, .gif, or a folder of .png.
 
-    def _turn(self, frames: int, size: int, pitch: float, progress: Progress) -> Iterator[np.ndarray]:
-        within = Progress(cancelled=progress.cancelled)
-        for frame in range(frames):
-            progress("turntable", frame / frames)
-            camera = orbit(frame, frames, pitch)
-            yield render_view(self.field, camera, size, rendering=self.rendering, progress=within).rgb
-        progress("turntable", 1.0)
+        The cameras go `along` a ring or a spiral, see `views.cameras`. A video's `size` is even.
+        `super_resolution` is as in `render`. Raises OptionError and FileError.
+        """
+        checked_turntable(path, size)
+        cameras = cameras_along(along, frames, pitch, framing)
+        generator = None if super_resolution is None else self._super_resolution(super_resolution, size)
+
+        def pictures() -> Iterator[np.ndarray]:
+            for camera in one_by_one(cameras, "turntable", progress):
+                if generator is None:
+                    yield self._view(camera, size, Progress(cancelled=progress.cancelled)).rgb
+                else:
+                    yield super_resolve(self.field, camera, generator, self.codes)
+
+        write_turntable(path, pictures())
+
+    def _super_resolution(self, model: Model, size: int) -> Generator:
+        """The generator of the model that made this capture, if it has a super-resolution to `size` pixels."""
+        made_by, preset = self.provenance["model"], model.preset.generator
+        if model.sha256 != made_by["sha256"]:
+            raise OptionError(f"Only {made_by['name']}, which made this head, can super-resolve it.")
+        if preset.super_resolution is None:
+            raise OptionError(f"{model.name} has no super-resolution: leave it out.")
+        if size != preset.image_resolution:
+            raise OptionError(
+                f"The super-resolution of {model.name} makes pictures of {preset.image_resolution} pixels."
+            )
+        return model.network.decoder
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one .capture file; raises OptionError (suffix) or FileError."""

@@ -28,6 +28,8 @@ from tpn_engine.version import __version__
 
 if TYPE_CHECKING:
     from tpn_engine.capture import Capture
+    from tpn_engine.checkpoints import Model
+    from tpn_engine.views.cameras import Framing
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".npz")
 CAPTURE_SUFFIX = ".capture"
@@ -80,6 +82,20 @@ SettingsOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 SizeOption = Annotated[int, typer.Option(min=16, max=4096, help="Pixels along each edge.")]
+RadiusOption = Annotated[
+    float | None, typer.Option(help="EG3D units from what the camera looks at.", show_default="2.7")
+]
+FovOption = Annotated[
+    float | None, typer.Option(help="Degrees that the picture's diagonal sees.", show_default="the whole head")
+]
+LookAtOption = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y,Z", help="What the camera looks at, EG3D units.", show_default="the head's middle"),
+]
+SuperResolutionOption = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Use the super-resolution of the model that made it.", show_default=False),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -236,15 +252,25 @@ def render(
     output: OutputOption,
     yaw: Annotated[float | None, typer.Option(help="Degrees toward the subject's left.", show_default=False)] = None,
     pitch: Annotated[float | None, typer.Option(help="Degrees up.", show_default=False)] = None,
+    radius: RadiusOption = None,
+    fov: FovOption = None,
+    look_at: LookAtOption = None,
+    show: Annotated[
+        str, typer.Option(help="rgb, normals, mask, or depth: 16-bit .png, 10000 steps an EG3D unit.")
+    ] = "rgb",
     size: SizeOption = 512,
+    super_resolution: SuperResolutionOption = None,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
-    """Write a picture of a capture: from the photo's own camera, or from the angles given."""
-    checked_output(output, PICTURE_SUFFIXES)
+    """Write a picture of a capture: from the photo's own camera, or from the one described."""
+    checked_output(output, PICTURE_SUFFIXES if show != "depth" else (".png",))
+    described = any(option is not None for option in (radius, fov, look_at))
+    framing = _framing(radius, fov, look_at) if described else None
     made = _open(source, device)
+    model = _model(super_resolution, device)
     with shown(quiet) as progress:
-        picture = made.render(yaw, pitch, size, progress=progress)
+        picture = made.render(yaw, pitch, size, framing=framing, show=show, super_resolution=model, progress=progress)
     with replacing(output) as unfinished:
         picture.save(unfinished)
     if not quiet:
@@ -254,18 +280,41 @@ def render(
 @app.command()
 def turntable(
     source: CaptureArgument,
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="A .mp4, .webm or .gif; without a suffix, a folder of .png.", show_default=False
+        ),
+    ],
     frames: Annotated[int, typer.Option(min=1, max=10000, help="Frames of one turn.")] = 120,
     size: SizeOption = 512,
     pitch: Annotated[float, typer.Option(help="Degrees up.")] = 0.0,
+    path: Annotated[str, typer.Option(help="ring, or spiral: up and down by 20 degrees on the way.")] = "ring",
+    radius: RadiusOption = None,
+    fov: FovOption = None,
+    look_at: LookAtOption = None,
+    super_resolution: SuperResolutionOption = None,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
     """Write a video that goes once around a capture."""
-    checked_output(output, (".mp4",))
+    from tpn_engine.views.turntable import checked_turntable
+
+    checked_turntable(output, size)
+    framing = _framing(radius, fov, look_at)
     made = _open(source, device)
+    model = _model(super_resolution, device)
     with shown(quiet) as progress:
-        made.turntable(output, frames, size, pitch=pitch, progress=progress)
+        made.turntable(
+            output,
+            frames,
+            size,
+            pitch=pitch,
+            along=path,
+            framing=framing,
+            super_resolution=model,
+            progress=progress,
+        )
     if not quiet:
         typer.echo(f"{output}: {frames} frames around {source.name}")
 
@@ -353,6 +402,26 @@ def _open(source: Path, device: str) -> Capture:
     from tpn_engine.devices import choose_device
 
     return Capture.load(source, choose_device(device))
+
+
+def _framing(radius: float | None, fov: float | None, look_at: str | None) -> Framing:
+    """What was typed of it, the rest as it is by default."""
+    from tpn_engine.views.cameras import WHOLE_HEAD, Framing
+
+    try:
+        x, y, z = map(float, look_at.split(",")) if look_at is not None else WHOLE_HEAD.look_at
+    except ValueError:
+        raise OptionError(f"--look-at {look_at} is not a point: write it as X,Y,Z.") from None
+    return Framing(WHOLE_HEAD.radius if radius is None else radius, fov, (x, y, z))
+
+
+def _model(name: str | None, device: str) -> Model | None:
+    if name is None:
+        return None
+    from tpn_engine.checkpoints import load_model
+    from tpn_engine.devices import choose_device
+
+    return load_model(name, choose_device(device))
 
 
 def _write(made: Capture, target: Path, progress: Progress, **options: Any) -> None:

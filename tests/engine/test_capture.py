@@ -6,12 +6,12 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from tiny_model import disc_portrait, tiny_model
+from videos import decoded
 
 from tpn_engine import Capture, Engine
 from tpn_engine.capture_file import VERSION, read_capture_file, write_capture_file
@@ -21,7 +21,8 @@ from tpn_engine.inversion.invert import invert
 from tpn_engine.nets.presets import ffhq512_128, synthetic_heads
 from tpn_engine.progress import Progress
 from tpn_engine.views import render_view
-from tpn_engine.views.cameras import around
+from tpn_engine.views.cameras import Framing, around, ring
+from tpn_engine.views.pictures import rgb_picture
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +111,38 @@ def test_a_loaded_capture_gives_the_same_mesh_and_views(capture: Capture, saved:
 
 def test_no_angle_is_the_source_camera(capture: Capture) -> None:
     source = render_view(capture.field, capture.camera, 32, rendering=capture.rendering)
-    np.testing.assert_array_equal(np.asarray(capture.render(size=32)), np.asarray(source.image()))
+    np.testing.assert_array_equal(np.asarray(capture.render(size=32)), np.asarray(rgb_picture(source.rgb)))
     turned = render_view(capture.field, around(0, -20), 32, rendering=capture.rendering)
-    np.testing.assert_array_equal(np.asarray(capture.render(pitch=-20, size=32)), np.asarray(turned.image()))
+    np.testing.assert_array_equal(np.asarray(capture.render(pitch=-20, size=32)), np.asarray(rgb_picture(turned.rgb)))
+
+
+def test_any_camera_shows_any_kind_of_picture(capture: Capture) -> None:
+    framing = Framing(radius=2.5, field_of_view=25.0, look_at=(0.05, 0.0, 0.0))
+    view = render_view(capture.field, around(0, 0, framing), 32, rendering=capture.rendering)
+    for show, expected in (
+        ("rgb", np.asarray(rgb_picture(view.rgb))),
+        ("depth", (view.depth * 10000 + 0.5).astype(np.uint16)),
+        ("mask", view.mask * np.uint8(255)),
+    ):
+        picture = capture.render(size=32, framing=framing, show=show)
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+    assert capture.render(size=32, framing=framing, show="normals").mode == "RGB"
+    with pytest.raises(OptionError, match="rgb, depth"):
+        capture.render(size=32, show="albedo")
+
+
+def test_batches_are_single_views_that_are_reported_and_can_be_stopped(capture: Capture) -> None:
+    cameras, heard = [capture.camera, *ring(3, pitch=10)], []
+    progress = Progress(lambda stage, fraction: heard.append((stage, fraction)))
+    views = list(capture.views(cameras, 32, progress=progress))
+    assert len(views) == 4
+    for camera, view in zip(cameras, views, strict=True):
+        alone = render_view(capture.field, camera, 32, rendering=capture.rendering)
+        np.testing.assert_array_equal(view.rgb, alone.rgb)
+        np.testing.assert_array_equal(view.depth, alone.depth)
+    assert heard == [("views", index / 4) for index in range(5)]
+    with pytest.raises(CancelledError):
+        list(capture.views(cameras, 32, progress=Progress(cancelled=lambda: True)))
 
 
 def test_mesh_options_are_the_surfaces_own(capture: Capture) -> None:
@@ -153,10 +183,22 @@ def test_turntables_have_their_frames_and_size(capture: Capture, tmp_path: Path)
     path, heard = tmp_path / "turn.mp4", []
     progress = Progress(lambda stage, fraction: heard.append((stage, fraction)))
     capture.turntable(path, frames=5, size=32, progress=progress)
-    with av.open(str(path)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames = decoded(path)
     assert [frame.shape for frame in frames] == [(32, 32, 3)] * 5
     assert heard == [("turntable", index / 5) for index in range(5)] + [("turntable", 1.0)]
+
+
+@pytest.mark.parametrize("name", ["turn.webm", "turn.gif"])
+def test_spirals_turn_in_every_format(capture: Capture, name: str, tmp_path: Path) -> None:
+    framing = Framing(radius=2.4)
+    capture.turntable(tmp_path / name, 4, 32, along="spiral", framing=framing)
+    frames = np.stack(decoded(tmp_path / name)).astype(float)
+    assert frames.shape == (4, 32, 32, 3)
+    places = ((0, 0), (90, 20), (180, 0), (270, -20))
+    expected = np.stack([np.asarray(capture.render(*place, 32, framing=framing), float) for place in places])
+    error = np.abs(frames[:, None] - expected).mean(axis=(2, 3, 4))
+    np.testing.assert_array_equal(error.argmin(axis=1), range(4))
+    assert error.diagonal().max() < 3
 
 
 def test_a_cancelled_turntable_leaves_nothing(capture: Capture, tmp_path: Path) -> None:
@@ -168,7 +210,7 @@ def test_a_cancelled_turntable_leaves_nothing(capture: Capture, tmp_path: Path) 
 
 
 def test_turntables_refuse_what_can_not_be_before_they_start(capture: Capture, tmp_path: Path) -> None:
-    for name, frames, size in (("turn.mp4", 0, 32), ("turn.mp4", 5, 33), ("turn.avi", 5, 32)):
+    for name, frames, size in (("turn.mp4", 0, 32), ("turn.mp4", 5, 33), ("turn.avi", 5, 32), ("turn", 0, 32)):
         with pytest.raises(OptionError):
             capture.turntable(tmp_path / name, frames, size)
     assert not list(tmp_path.iterdir())

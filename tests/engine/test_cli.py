@@ -13,18 +13,19 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import skimage.data
 import trimesh
 from PIL import Image
 from tiny_model import disc_portrait, tiny_model, tiny_weights
+from videos import decoded
 
 from tpn_engine import Camera, Capture
 from tpn_engine.cli import MESH_SUFFIXES, main
 from tpn_engine.inversion.invert import invert
 from tpn_engine.inversion.options import METHODS, Method, option_names
+from tpn_engine.views.cameras import Framing
 
 Run = Callable[..., "Result"]
 
@@ -197,8 +198,57 @@ def test_captures_become_pictures_and_turntables(run: Run, head: Path, tmp_path:
     np.testing.assert_array_equal(source, np.asarray(Capture.load(head).render(size=32)))
     assert not np.array_equal(source, side)
     assert run("turntable", head, "-o", tmp_path / "turn.mp4", "--frames", 4, "--size", 32).code == 0
-    with av.open(str(tmp_path / "turn.mp4")) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 4
+    assert len(decoded(tmp_path / "turn.mp4")) == 4
+
+
+def test_pictures_show_what_is_asked_for_from_where_it_is_asked_for(run: Run, head: Path, tmp_path: Path) -> None:
+    camera = ("--radius", 2.4, "--fov", 25, "--look-at", "-0.1,0,0.05", "--size", 32)
+    framing = Framing(2.4, 25.0, (-0.1, 0.0, 0.05))
+    capture = Capture.load(head)
+    for show, mode in (("rgb", "RGB"), ("depth", "I;16"), ("normals", "RGB"), ("mask", "L")):
+        result = run("render", head, "-o", tmp_path / f"{show}.png", "--yaw", 15, "--show", show, *camera)
+        assert result.code == 0, result.err
+        with Image.open(tmp_path / f"{show}.png") as picture:
+            assert picture.mode == mode
+            expected = capture.render(15, size=32, framing=framing, show=show)
+            np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+
+
+def test_turntables_come_in_every_format(run: Run, head: Path, tmp_path: Path) -> None:
+    for name in ("turn.webm", "turn.gif"):
+        result = run("turntable", head, "-o", tmp_path / name, "--frames", 4, "--size", 32, "--path", "spiral")
+        assert result.code == 0, result.err
+        assert len(decoded(tmp_path / name)) == 4
+    options = ("--frames", 3, "--size", 33, "--pitch", 10, "--radius", 2.4)
+    assert run("turntable", head, "-o", tmp_path / "turn", *options).code == 0
+    assert sorted(file.name for file in (tmp_path / "turn").iterdir()) == ["0000.png", "0001.png", "0002.png"]
+    side = Capture.load(head).render(120, 10, 33, framing=Framing(radius=2.4))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "turn" / "0001.png")), np.asarray(side))
+    again = run("turntable", head, "-o", tmp_path / "turn", *options)
+    assert again.code == 1
+    assert "there already" in again.complaint()
+
+
+def test_views_that_can_not_be_are_refused(run: Run, head: Path, model: tuple[str, Path], tmp_path: Path) -> None:
+    picture, video = ("render", head, "-o", tmp_path / "a.png"), ("turntable", head, "-o", tmp_path / "a.mp4")
+    for arguments, message in (
+        ((*picture, "--show", "albedo"), "rgb, depth, normals, mask"),
+        (("render", head, "-o", tmp_path / "a.jpg", "--show", "depth"), ".png"),
+        ((*picture, "--fov", 0.5), "field of view"),
+        ((*picture, "--radius", "nan"), "distance"),
+        ((*picture, "--look-at", "1,2"), "X,Y,Z"),
+        ((*picture, "--look-at", "1,2,high"), "X,Y,Z"),
+        ((*picture, "--look-at", "0,0,inf"), "three numbers"),
+        ((*picture, "--super-resolution", model[1]), "no super-resolution"),
+        ((*video, "--path", "zigzag"), "ring, spiral"),
+        ((*video, "--path", "spiral", "--pitch", 75), "pitch"),
+        ((*video, "--radius", 0), "distance"),
+        ((*video, "--super-resolution", model[1]), "no super-resolution"),
+    ):
+        result = run(*arguments)
+        assert (result.code, arguments) == (2, arguments), result.err
+        assert message in result.complaint()
+    assert not list(tmp_path.iterdir())
 
 
 def test_quiet_is_silent(run: Run, photo: Path, head: Path, model: tuple[str, Path], tmp_path: Path) -> None:
@@ -300,7 +350,8 @@ def test_outputs_are_checked_before_the_work(
         (("capture", "no.jpg", "no.png", "-o", nowhere / "heads"), 1),
         (("mesh", "no.capture", "-o", tmp_path / "head.capture"), 2),
         (("render", "no.capture", "-o", tmp_path / "view.txt"), 2),
-        (("turntable", "no.capture", "-o", tmp_path / "turn.gif"), 2),
+        (("turntable", "no.capture", "-o", tmp_path / "turn.avi"), 2),
+        (("turntable", "no.capture", "-o", nowhere / "turn"), 1),
         (("align", "no.jpg", "-o", tmp_path / "crop.png", "--label", tmp_path / "label.txt"), 2),
         (("align", "no.jpg", "-o", nowhere / "crop.png"), 1),
     ):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from PIL import Image
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import OptionError
@@ -14,6 +14,7 @@ from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import RenderingPreset
 from tpn_engine.nets.volume import rays, render_rays
 from tpn_engine.progress import SILENT, Progress
+from tpn_engine.views.normals import surface_normals
 
 _POINTS_AT_ONCE = 2**19  # samples along rays held in memory together; 32 channels of three planes each
 
@@ -22,20 +23,27 @@ _OFFICIAL = RenderingPreset()
 
 @dataclass(frozen=True)
 class View:
-    """What one camera sees of a head.
+    """What one `camera` sees of the head in `field`.
 
     `rgb` is [H, W, 3] float32 sRGB in [0, 1] composed over black, `alpha` [H, W] the coverage in
-    [0, 1], `depth` [H, W] the distance along the camera's axis in EG3D units, 0 where less than half
-    of the pixel is covered.
+    [0, 1], `depth` [H, W] the distance along the camera's axis in EG3D units, 0 outside the mask.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray
     depth: np.ndarray
+    camera: Camera
+    field: TriplaneField
 
-    def image(self) -> Image.Image:
-        """The picture over black, 8 bits a channel."""
-        return Image.fromarray((self.rgb * 255 + 0.5).astype(np.uint8), "RGB")
+    @property
+    def mask(self) -> np.ndarray:
+        """Whether the head covers more than half of the pixel, [H, W] bool."""
+        return self.alpha > 0.5
+
+    @cached_property
+    def normals(self) -> np.ndarray:
+        """The surface's unit normals [H, W, 3], x right, y up, z toward the viewer; 0 outside the mask."""
+        return surface_normals(self.field, self.camera, self.depth)
 
 
 @torch.inference_mode()
@@ -82,4 +90,6 @@ def render_view(
         rgb=pixels[:, :3].clamp(0, 1).reshape(size, size, 3).cpu().numpy(),
         alpha=pixels[:, 3].clamp(0, 1).reshape(size, size).cpu().numpy(),
         depth=depth.reshape(size, size).cpu().numpy(),
+        camera=camera,
+        field=field,
     )
