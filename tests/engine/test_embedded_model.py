@@ -11,6 +11,8 @@ from PIL import Image
 
 from tpn_engine import Capture, Engine, HeadMesh
 from tpn_engine.nets.volume import rays
+from tpn_engine.portrait.landmark_error import landmark_error
+from tpn_engine.portrait.landmarks import FaceLandmarker
 from tpn_engine.views import render_view
 
 HEAD_SIZE = 0.62  # EG3D units from chin to crown of an average adult head
@@ -41,6 +43,13 @@ def test_source_render_looks_like_the_photo(capture: Capture) -> None:
     upside_down = np.abs(rendered[::-1] - person)[seen].mean()
     assert error < 0.85 * flat
     assert error < 0.95 * upside_down
+
+
+def test_the_face_is_where_the_photo_has_it(capture: Capture) -> None:
+    seen, photo = (np.asarray(picture, np.float32) / 255 for picture in (capture.render(), capture.crop))
+    error = landmark_error(FaceLandmarker(torch.device("cpu")), seen, photo, capture.camera)
+    assert error is not None
+    assert error < 7  # per cent of the distance between the eyes; the pivot alone has 9
 
 
 def test_one_component_facing_outward(mesh: HeadMesh, solid: trimesh.Trimesh) -> None:

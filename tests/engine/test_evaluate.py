@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from ball_heads import SIZE, YAWS, write_heads
 from PIL import Image
+from portrait_photos import astronaut
 from tiny_model import tiny_model, tiny_weights
 
+from tpn_engine.checkpoints import load_model
 from tpn_engine.cli import main
 from tpn_engine.errors import CancelledError
+from tpn_engine.portrait import PortraitReader
 from tpn_engine.progress import Progress
 from tpn_engine.training.evaluate import evaluate, held_out_heads, write_report
 
@@ -39,6 +42,7 @@ def test_any_methods_are_compared(data: Path, tmp_path: Path) -> None:
     assert all(set(groups) == {"source", "±30", "side", "behind"} for groups in report.measures.values())
     assert report.measures["refine_fit"]["source"]["psnr"] > report.measures["triplanenet"]["source"]["psnr"]
     assert report.seconds["refine_fit"] > report.seconds["psp"]
+    assert "landmarks" not in report.measures["psp"]["source"]  # a ball has no face
     assert report.sheet.size == (len(YAWS) * SIZE, 4 * SIZE)  # the truth and three methods
 
     write_report(report, tmp_path / "report")
@@ -46,6 +50,22 @@ def test_any_methods_are_compared(data: Path, tmp_path: Path) -> None:
     assert "| refine_fit | ±30 |" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     with Image.open(tmp_path / "report" / "sheet.png") as sheet:
         assert np.asarray(sheet).std() > 10
+
+
+def test_landmarks_are_compared_where_there_is_a_face(tmp_path: Path) -> None:
+    portrait = PortraitReader().read(astronaut())
+    half = portrait.matte.reshape(256, 2, 256, 2).mean((1, 3))
+    np.savez(
+        tmp_path / "head_000000.npz",
+        rgb=(portrait.crop.reshape(1, 256, 2, 256, 2, 3).mean((2, 4)) * 255).astype(np.uint8),
+        alpha=(half * 255).astype(np.uint8)[None],
+        depth=np.where(half > 0, 2.5, 0).astype(np.float16)[None],
+        label=portrait.camera.label[None],
+    )
+    report = evaluate(load_model("synthetic-heads"), held_out_heads(tmp_path, 1))
+    pivot, refined = (report.measures[method]["source"]["landmarks"] for method in ("psp", "triplanenet"))
+    assert 0 < refined < min(pivot, 10)
+    assert f" | {refined:.1f} | " in report.markdown()
 
 
 def test_a_comparison_can_be_cancelled(data: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from tpn_engine.camera import Camera
@@ -21,6 +22,8 @@ from tpn_engine.inversion.invert import INVERTERS
 from tpn_engine.inversion.options import Method, make_options
 from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.nets.field import TriplaneField
+from tpn_engine.portrait.landmark_error import landmark_error
+from tpn_engine.portrait.landmarks import FaceLandmarker
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.training.data import HeadViews, head_files
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures
@@ -43,6 +46,7 @@ COLUMNS = {  # of the table: each measure's heading and how its numbers are writ
     "iou": ("silhouette IoU", ".3f"),
     "depth": ("depth error % of head height", ".2f"),
     "normal": ("normal error °", ".1f"),
+    "landmarks": ("landmark error % of eye distance", ".1f"),
 }
 METHODS: tuple[Method, ...] = ("psp", "triplanenet")
 
@@ -116,6 +120,7 @@ def evaluate(
     collected: dict[str, dict[str, list[ViewMeasures]]] = {method: {} for method in methods}
     seconds: dict[str, list[float]] = {method: [] for method in methods}
     rows: list[np.ndarray] = []
+    landmarker = FaceLandmarker(torch.device("cpu"))
     for index, path in enumerate(files):
         head = HeadViews.load(path)
         source = int(np.argmin(np.abs(head.yaws())))
@@ -134,6 +139,9 @@ def evaluate(
                     continue
                 camera = Camera.from_label(made.label.cpu().numpy()) if number == source else views[number].camera
                 measures, picture = _compare(model, made, camera, views[number])
+                if number == source:
+                    face = landmark_error(landmarker, picture, views[source].on_black(), camera)
+                    measures = replace(measures, landmarks=face)
                 collected[method].setdefault(group, []).append(measures)
                 pictures.append(picture)
             row.append(pictures)

@@ -26,7 +26,9 @@ class ViewMeasures:
     Over the whole picture on black, as papers have it: `mse` of values in [0, 1] and `ms_ssim`. Over the
     head: `psnr` in dB over the pixels of either silhouette, `ssim` over their bounding box, `iou` of the
     silhouettes. Where both see the head: `depth` the median error in per cent of a head's height, `normal`
-    the median angle between the surfaces in degrees; None where they share too little to tell.
+    the median angle between the surfaces in degrees; None where they share too little to tell. `landmarks`
+    the distance of the face's landmarks in per cent of that of the eyes; None where no face was looked for or
+    found.
     """
 
     mse: float
@@ -36,6 +38,7 @@ class ViewMeasures:
     iou: float
     depth: float
     normal: float | None
+    landmarks: float | None = None
 
 
 def compare_views(rgb: np.ndarray, alpha: np.ndarray, depth: np.ndarray, truth: PixelView) -> ViewMeasures:
