@@ -78,7 +78,7 @@ class Capture:
         super_resolution: Model | None = None,
         progress: Progress = SILENT,
     ) -> Image.Image:
-        """A picture over black: the source camera's, or from `yaw` and `pitch` degrees if any of the three is given.
+        """A picture over black: the source camera's, unless `yaw`, `pitch` (degrees) or `framing` is given.
 
         `show` is rgb, depth, normals or mask, as in `views.pictures`. `super_resolution` is the model that made
         the capture, where it has one: it gives rgb of its own size. Raises OptionError.
@@ -91,7 +91,10 @@ class Capture:
         if show != "rgb":
             raise OptionError("A super-resolution gives colours alone: show rgb, or leave it out.")
         generator = self._super_resolution(super_resolution, size)
-        return rgb_picture(super_resolve(self.field, camera, generator, self.codes))
+        progress("view", 0.0)
+        rgb = super_resolve(self.field, camera, generator, self.codes)
+        progress("view", 1.0)
+        return rgb_picture(rgb)
 
     def views(self, cameras: Sequence[Camera], size: int = 512, *, progress: Progress = SILENT) -> Iterator[View]:
         """What each of `cameras` sees, one after the other; reports as "views"."""

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from goldens import Golden, make_input
-from tiny_model import disc_portrait, tiny_model, tiny_preset
+from PIL import Image
+from tiny_model import disc_portrait, tiny_preset
 from videos import decoded
 
 from tpn_engine import Camera, Capture
-from tpn_engine.checkpoints import Model
+from tpn_engine.checkpoints import Model, load_model, save_model
+from tpn_engine.cli import main
 from tpn_engine.errors import OptionError
 from tpn_engine.inversion.invert import invert
 from tpn_engine.nets.generator import Generator
@@ -58,15 +60,20 @@ def test_pictures_are_those_of_the_authors_code(kind: SuperResolutionKind, input
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """The tiny model with a super-resolution from 16 to 32 pixels."""
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a super-resolution from 16 to 32 pixels, saved."""
     torch.manual_seed(0)
-    plain = tiny_model(tmp_path_factory.mktemp("model"))
     generator = replace(tiny_preset().generator, super_resolution=SuperResolutionPreset("2x", 16))
-    preset = replace(tiny_preset(), generator=generator)
-    network = TriPlaneNet(preset).eval().requires_grad_(False)
+    network = TriPlaneNet(replace(tiny_preset(), generator=generator)).eval().requires_grad_(False)
     network.latent_avg = torch.randn(32)
-    return replace(plain, preset=preset, network=network)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(network, "tiny", path, licence="CC0-1.0", origin="random weights for tests")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Model:
+    return load_model(weights)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,20 @@ def test_turntables_show_the_final_pictures(model: Model, capture: Capture, tmp_
         expected = np.asarray(capture.render(yaw, size=32, super_resolution=model), np.float32)
         plain = np.asarray(capture.render(yaw, size=32), np.float32)
         assert np.abs(frame - expected).mean() < 0.5 * np.abs(frame - plain).mean()
+
+
+def test_the_command_line_takes_the_models_path(
+    weights: Path, model: Model, capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture.save(tmp_path / "disc.capture")
+    arguments = ("disc.capture", "-o", "side.png", "--yaw", "30", "--size", "32", "--super-resolution", str(weights))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["tpn", "render", *arguments, "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    expected = capture.render(30, size=32, super_resolution=model)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "side.png")), np.asarray(expected))
 
 
 def test_only_the_model_that_made_a_head_super_resolves_it(model: Model, capture: Capture, tmp_path: Path) -> None:

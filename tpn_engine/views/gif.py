@@ -17,9 +17,9 @@ SUFFIXES = (".gif",)
 def write_gif(path: str | os.PathLike[str], frames: Iterable[np.ndarray], *, fps: int = 24) -> None:
     """Write `frames`, each [H, W, 3] float32 sRGB in [0, 1], as a loop without an end.
 
-    Each frame has 256 colours of its own and lasts whole hundredths of a second, as the format has it. The
-    file appears when the last frame is in it. Raises OptionError for another suffix, FileError where it
-    can't be written.
+    Each frame has 256 colours of its own and lasts whole hundredths of a second, as the format has it; equal
+    neighbours become one that lasts longer. The file appears when the last frame is in it. Raises OptionError
+    for another suffix, FileError where it can't be written.
     """
     path = checked_output(path, SUFFIXES)
     pictures = (rgb_picture(frame).quantize(256, Image.Quantize.MEDIANCUT) for frame in frames)

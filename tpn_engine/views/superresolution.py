@@ -20,10 +20,11 @@ def super_resolve(field: TriplaneField, camera: Camera, generator: Generator, co
     """
     assert generator.superresolution is not None
     size = generator.preset.render_resolution
+    device = next(generator.parameters()).device  # perhaps not the capture's
     label = torch.from_numpy(camera.label).to(field.planes.device)[None]
     origins, directions = rays(label, size)
     planes, rendering = field.planes[None], generator.preset.rendering
     rendered = render_rays(planes, field.decoder, field.axes, field.box_warp, origins, directions, rendering)
     features = rendered.features.transpose(1, 2).unflatten(2, (size, size))
-    image = generator.superresolution(features, codes[None])[0]
+    image = generator.superresolution(features.to(device), codes.to(device)[None])[0]
     return ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).contiguous().cpu().numpy()
