@@ -65,7 +65,8 @@ class Engine:
         `face` picks one of several (the largest otherwise), `level` turns a tilted head upright first.
         `method` is one of `tpn_engine.inversion.options.METHODS`, and `options` are its own, such as
         `steps`, `seconds` and `seed`. `progress(stage, fraction)` is told where the work is, `cancel()` is
-        asked whether to stop, `watch(state)` is told the loss after every step of an optimisation.
+        asked whether to stop, `watch(state)` is told the loss after every step of an optimisation, and can
+        render a small picture of the head so far.
         Raises OptionError, the errors of reading a photo, DeviceError out of memory, CancelledError.
         """
         chosen = make_options(method, options)

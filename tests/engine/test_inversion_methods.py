@@ -95,6 +95,26 @@ def test_fits_tell_their_loss_and_stop_between_steps(model: Model, method: Metho
     assert all(np.isfinite(state.loss) for state in states)
 
 
+@pytest.mark.parametrize("method", ["latent", "pivotal_tuning"])
+def test_the_head_can_be_seen_while_it_is_fitted(model: Model, method: Method) -> None:
+    def watched(*steps: int) -> tuple[list[np.ndarray], Capture]:
+        pictures = []
+
+        def watch(state: FitState) -> None:
+            if state.step in steps:
+                assert state.preview is not None
+                pictures.append(np.asarray(state.preview(), np.float32) / 255)
+
+        options = make_options(method, SHORT[method])
+        return pictures, invert(model, disc_portrait(), method=method, options=options, watch=watch)
+
+    pictures, capture = watched(2, SHORT[method]["steps"])
+    assert [picture.shape for picture in pictures[-2:]] == [(64, 64, 3)] * 2
+    assert np.abs(pictures[-1] - pictures[0]).max() > 0
+    assert np.abs(pictures[-1] - np.asarray(capture.render(size=64), np.float32) / 255).max() < 0.02
+    assert torch.equal(capture.field.planes, watched()[1].field.planes)  # looking changes nothing
+
+
 @pytest.mark.parametrize("method", FITTED)
 def test_fits_end_when_their_time_is_over(model: Model, method: Method) -> None:
     started = time.perf_counter()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tpn_engine.errors import ModelError
@@ -18,12 +19,16 @@ _WARM_UP, _COOL_DOWN = 0.05, 0.25  # shares of the steps in which the learning r
 
 @dataclass(frozen=True)
 class FitState:
-    """Where an optimisation is: after `step` of `steps`, with its loss."""
+    """Where an optimisation is: after `step` of `steps`, with its loss.
+
+    `preview` renders a small picture of the head as it is now; it is only worth its time when it is shown.
+    """
 
     stage: str
     step: int
     steps: int
     loss: float
+    preview: Callable[[], Image.Image] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def fit(
     clock: Clock,
     observer: Observer,
     stage: str,
+    preview: Callable[[], Image.Image] | None = None,
 ) -> FitReport:
     """Minimise `loss_at(progress in [0, 1))` by Adam over tensors, each group with its learning rate.
 
@@ -104,7 +110,7 @@ def fit(
         optimizer.step()
         longest = max(0.9 * longest, before - clock.left)
         if observer.watch is not None:
-            observer.watch(FitState(stage, step + 1, steps, losses[-1]))
+            observer.watch(FitState(stage, step + 1, steps, losses[-1], preview))
     observer.progress(stage, 1.0)
     return FitReport(len(losses), losses[0], losses[-1], len(losses) < steps)
 

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tpn_engine.checkpoints import Model
@@ -14,6 +15,7 @@ from tpn_engine.inversion.landmark_loss import LandmarkLoss
 from tpn_engine.inversion.losses import ms_ssim, noise_structure, smooth_l1, squared_error
 from tpn_engine.inversion.options import LatentOptions, Space, Start
 from tpn_engine.inversion.pixels import Target, random_grid, see
+from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.psp import pivot_of
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
@@ -98,8 +100,12 @@ def optimise_codes(
             total = total + options.noise_weight * noise_structure(noises)
         return total
 
+    @torch.no_grad()
+    def now() -> Image.Image:
+        return preview(generator, generator.planes(space.full(codes)), subject.label)
+
     groups = [([codes], learning_rate * space.spread), (noises, learning_rate * _NOISE_RATE)]
-    report = fit([group for group in groups if group[0]], loss, options.steps, clock, observer, "codes")
+    report = fit([group for group in groups if group[0]], loss, options.steps, clock, observer, "codes", now)
     _normalise(noises)
     for noise in noises:
         noise.requires_grad_(False)

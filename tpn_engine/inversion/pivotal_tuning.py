@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tpn_engine.camera import Camera
@@ -15,6 +16,7 @@ from tpn_engine.inversion.latent import code_space, likeness, optimise_codes
 from tpn_engine.inversion.losses import squared_error
 from tpn_engine.inversion.options import LatentOptions, PivotalTuningOptions
 from tpn_engine.inversion.pixels import Target, random_grid, see
+from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.nets.generator import Generator
@@ -73,8 +75,12 @@ def invert_pivotal_tuning(
         step += 1
         return total
 
+    @torch.no_grad()
+    def now() -> Image.Image:
+        return preview(tuned, tuned.planes(codes), subject.label)
+
     with stages("tuning"):
-        report = fit([(parameters, options.learning_rate)], loss, options.steps, clock, observer, "tuning")
+        report = fit([(parameters, options.learning_rate)], loss, options.steps, clock, observer, "tuning", now)
         tuned.requires_grad_(False)
         with torch.no_grad():
             planes = tuned.planes(codes)[0]
