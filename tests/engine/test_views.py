@@ -166,7 +166,8 @@ def silhouette_half_height(framing: Framing) -> float:
 
 
 @pytest.mark.parametrize(
-    ("radius", "field_of_view"), [(RADIUS, None), (2.4, None), (3.2, None), (RADIUS, 14.0), (RADIUS, 40.0), (2.4, 30.0)]
+    ("radius", "field_of_view"),
+    [(RADIUS, None), (2.4, None), (3.2, None), (RADIUS, 14.0), (RADIUS, 40.0), (1.2, 50.0), (8.0, 8.0)],
 )
 def test_distance_and_field_of_view_make_the_head_as_large_as_geometry_says(
     radius: float, field_of_view: float | None
@@ -177,6 +178,16 @@ def test_distance_and_field_of_view_make_the_head_as_large_as_geometry_says(
     expected = min(64.0, 2 * 64 * silhouette_half_height(framing))
     assert np.ptp(rows) + 1 == pytest.approx(expected, abs=2)
     assert rows.mean() == pytest.approx(31.5, abs=1)
+
+
+@pytest.mark.parametrize("radius", [1.0, RADIUS, 8.0])
+def test_fixed_distances_along_the_rays_move_with_the_camera(radius: float) -> None:
+    """The official models' rays begin at 2.25 and end at 3.3: as far from the head as EG3D's cameras."""
+    camera = around(0, 0, Framing(radius, 60 / radius, (0.0, 0.0, 0.0)))
+    view = render_view(wall_field(), camera, 64, rendering=RenderingPreset())
+    width = 2 * 64 * camera.intrinsics[0, 0] * 0.2 / (radius - 0.1)
+    assert view.mask[32].sum() == pytest.approx(width, abs=2)
+    np.testing.assert_allclose(view.depth[32, 30:34], radius - 0.1, atol=0.01)
 
 
 def test_the_point_looked_at_is_in_the_middle_from_every_side() -> None:

@@ -15,6 +15,7 @@ from tpn_engine.nets.presets import RenderingPreset
 from tpn_engine.nets.volume import rays, render_rays
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.views.normals import surface_normals
+from tpn_engine.views.sampling import sampling_from
 
 _POINTS_AT_ONCE = 2**19  # samples along rays held in memory together; 32 channels of three planes each
 
@@ -65,6 +66,7 @@ def render_view(
     device = field.planes.device
     label = torch.from_numpy(camera.label).to(device)[None]
     origins, directions = rays(label, size)
+    rendering = sampling_from(camera, rendering)
     step = max(1, _POINTS_AT_ONCE // (rendering.depth_samples + rendering.importance_samples))
     pixels = torch.empty(size * size, 5, device=device)
     for start in range(0, size * size, step):

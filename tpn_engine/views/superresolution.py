@@ -10,6 +10,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.volume import rays, render_rays
+from tpn_engine.views.sampling import sampling_from
 
 
 @torch.inference_mode()
@@ -23,7 +24,7 @@ def super_resolve(field: TriplaneField, camera: Camera, generator: Generator, co
     device = next(generator.parameters()).device  # perhaps not the capture's
     label = torch.from_numpy(camera.label).to(field.planes.device)[None]
     origins, directions = rays(label, size)
-    planes, rendering = field.planes[None], generator.preset.rendering
+    planes, rendering = field.planes[None], sampling_from(camera, generator.preset.rendering)
     rendered = render_rays(planes, field.decoder, field.axes, field.box_warp, origins, directions, rendering)
     features = rendered.features.transpose(1, 2).unflatten(2, (size, size))
     image = generator.superresolution(features.to(device), codes.to(device)[None])[0]
