@@ -225,6 +225,12 @@ async def view(
     return await _made(request, service, id, what, work, VIEW_SECONDS)
 
 
+@router.get("/captures/{id}/preview.png", responses={**_problems("not_found"), **_file("png")}, response_class=Response)
+async def preview(id: IdParameter, service: ServiceParameter) -> Response:
+    """A small picture of the head so far; the status says when there is one."""
+    return _file_answer(await service.preview(id), "png")
+
+
 @router.get("/captures/{id}/crop.png", responses={**_problems(*_MADE), **_file("png")}, response_class=Response)
 async def crop(request: Request, id: IdParameter, service: ServiceParameter) -> Response:
     """The aligned crop of the portrait."""
@@ -315,8 +321,11 @@ async def _made(
 ) -> Response:
     key = service.capture_key(id)
     file = await service.unless_gone(service.made(key, what, work, deadline), _until_gone(request))
+    return _file_answer(file, what.rpartition(".")[2])
+
+
+def _file_answer(file: BinaryIO, suffix: str) -> StreamingResponse:
     size = os.fstat(file.fileno()).st_size
-    suffix = what.rpartition(".")[2]
     headers = {"content-length": str(size), "content-disposition": f'attachment; filename="head.{suffix}"'}
     return StreamingResponse(_blocks(file), media_type=MEDIA_TYPES[suffix], headers=headers)
 

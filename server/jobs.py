@@ -26,15 +26,18 @@ from tpn_engine.inversion.options import Method
 CAPTURE_SECONDS = 900.0  # an official model on a slow CPU takes about a minute
 QUEUE_LIMIT = 1000
 REMEMBERED = 1000  # finished jobs
+PREVIEW = "preview.png"  # the name of what is shown of a head that is being made
 
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+
+_MOMENTARY = ("changed", "stage", "fraction", "preview")  # what a record on disk does without
 
 _log = logging.getLogger("tpn.server")
 
 
 @dataclass
 class Job:
-    """One photo's way; all but `changed` is kept on disk. `facts` and `error` are set at the end."""
+    """One photo's way; what is not about this moment is kept on disk. `facts` and `error` are set at the end."""
 
     id: str
     name: str
@@ -48,6 +51,7 @@ class Job:
     state: State = "queued"
     stage: str = "waiting"
     fraction: float = 0.0
+    preview: bool = False
     key: str | None = None
     facts: dict[str, Any] | None = None
     error: dict[str, str] | None = None
@@ -66,6 +70,7 @@ class Job:
             method=self.method,
             created=self.created,
             warnings=[] if facts is None else [Notice(**warning) for warning in facts["provenance"]["warnings"]],
+            preview=f"/v1/captures/{self.id}/{PREVIEW}" if self.preview else None,
             error=None if self.error is None else Problem(**self.error),
             result=None if facts is None else Result(**facts),
         )
@@ -82,7 +87,7 @@ class JobStore:
 
     def write(self, job: Job) -> None:
         """Raises FileError."""
-        record = {name: value for name, value in _record(job).items() if name not in ("stage", "fraction")}
+        record = {name: value for name, value in vars(job).items() if name not in _MOMENTARY}
         with replacing(self._path(job.id)) as unfinished:
             unfinished.write_text(json.dumps(record), encoding="utf-8")
 
@@ -273,10 +278,12 @@ class Jobs:
             level=job.level,
             target=self._cache.capture(job.key),
             facts=self._cache.facts(job.key),
+            preview=self._cache.made(job.key, PREVIEW),
         )
 
         def report(stage: str, fraction: float) -> None:
-            self._change(job, stage=stage, fraction=max(job.fraction, fraction))
+            shown = work.preview.is_file()
+            self._change(job, stage=stage, fraction=max(job.fraction, fraction), preview=shown)
 
         return await self._worker.perform(work, deadline=CAPTURE_SECONDS, report=report)
 
@@ -284,7 +291,7 @@ class Jobs:
         self._end(job, "done", facts=facts, fraction=1.0)
 
     def _end(self, job: Job, state: State, **values: Any) -> None:
-        self._change(job, state=state, stage=state, **values)
+        self._change(job, state=state, stage=state, preview=False, **values)
         code = "" if job.error is None else f" ({job.error['code']}: {job.error['message']})"
         _log.info("The job %s is %s%s", job.id, state, code)
         self._store.remove_photo(job.id)
@@ -311,7 +318,3 @@ class Jobs:
         over = [job for job in self._jobs.values() if job.state in FINAL]
         for job in over[: max(0, len(over) - REMEMBERED)]:
             self._forget(job)
-
-
-def _record(job: Job) -> dict[str, Any]:
-    return {name: value for name, value in vars(job).items() if name != "changed"}

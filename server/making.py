@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from tpn_engine.devices import choose_device
 from tpn_engine.engine import Engine
 from tpn_engine.errors import DeviceError, FileError, HeadCaptureError, ModelError
 from tpn_engine.files import replacing
+from tpn_engine.inversion.fitting import FitState
 from tpn_engine.inversion.options import option_names
 from tpn_engine.progress import Progress
 
+PREVIEW_SECONDS = 2.0  # between previews of a fit, each of which takes a quarter of a second from it
 CAPTURES_HELD = 2  # 25 MB each with the official model; the one being looked at, and the one before
 
 # Where each stage of a capture lies in the whole: its beginning and its length.
@@ -121,15 +125,20 @@ class Maker:
         options: dict[str, Any] = {}
         if work.seconds is not None and "seconds" in option_names(work.method):
             options["seconds"] = work.seconds
-        capture = engine.capture(
-            photo,
-            face=work.face,
-            level=work.level,
-            method=work.method,
-            progress=overall.report,
-            cancel=overall.cancelled,
-            **options,
-        )
+        try:
+            capture = engine.capture(
+                photo,
+                face=work.face,
+                level=work.level,
+                method=work.method,
+                progress=overall.report,
+                cancel=overall.cancelled,
+                watch=_Previews(work.preview),
+                **options,
+            )
+        finally:
+            with suppress(OSError):
+                work.preview.unlink(missing_ok=True)
         overall("saving", 0.0)
         facts = {
             "camera": [float(number) for number in capture.camera.label],
@@ -174,6 +183,21 @@ class Maker:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+class _Previews:
+    """Keeps a picture of the head so far in a file, no oftener than anyone needs."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._next = 0.0
+
+    def __call__(self, state: FitState) -> None:
+        if state.preview is None or time.monotonic() < self._next:
+            return
+        with suppress(HeadCaptureError, OSError):  # on Windows one that is being read stays until the next time
+            _save(state.preview(), self._target)
+        self._next = time.monotonic() + PREVIEW_SECONDS
 
 
 class _Overall:

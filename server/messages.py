@@ -14,7 +14,10 @@ from tpn_engine.nets.presets import MeshColors
 
 @dataclass(frozen=True)
 class MakeCapture:
-    """`model` is a name of the catalogue or a file; `facts` becomes a JSON file beside the capture."""
+    """`model` is a name of the catalogue or a file; `facts` becomes a JSON file beside the capture.
+
+    `preview` is a .png of the head so far, there only while an optimisation runs.
+    """
 
     model: str
     model_sha256: str
@@ -25,6 +28,7 @@ class MakeCapture:
     level: bool
     target: Path
     facts: Path
+    preview: Path
 
 
 @dataclass(frozen=True)

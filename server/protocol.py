@@ -83,7 +83,10 @@ class Result(BaseModel):
 
 
 class CaptureStatus(BaseModel):
-    """A job. `stage` is for people; `fraction` is of the whole job, in [0, 1], and never falls."""
+    """A job. `stage` is for people; `fraction` is of the whole job, in [0, 1], and never falls.
+
+    `preview` is where a small picture of the head so far is, while an optimisation that has one runs.
+    """
 
     id: str
     state: State
@@ -94,6 +97,7 @@ class CaptureStatus(BaseModel):
     method: Method
     created: float = Field(description="Seconds since 1970.")
     warnings: list[Notice]
+    preview: str | None
     error: Problem | None
     result: Result | None
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from server.cache import CaptureCache
 from server.guard import Activity
-from server.jobs import FINAL, Jobs, JobStore
+from server.jobs import FINAL, PREVIEW, Jobs, JobStore
 from server.messages import Work
 from server.models import Models
 from server.protocol import CONTRACT, Health, ServiceError, WorkerHealth
@@ -121,6 +121,14 @@ class Service:
         if job.error is not None:
             raise ServiceError(job.error["code"], job.error["message"])
         return job.key or ""
+
+    async def preview(self, id: str) -> BinaryIO:
+        """The picture of a head that is being made, opened; raises ServiceError where there is none."""
+        job = self.jobs.find(id)
+        file = await asyncio.to_thread(self.cache.open, job.key, PREVIEW) if job.preview and job.key else None
+        if file is None:
+            raise ServiceError("not_found", "There is no preview: there is one only while an optimisation runs.")
+        return file
 
     async def made(self, key: str, what: str, work: Callable[[Path, Path], Work], deadline: float) -> BinaryIO:
         """Something made from a capture, opened; made now unless it was before.

@@ -218,6 +218,7 @@ def test_the_description_is_of_the_contract(service: ServiceProcess) -> None:
         ("GET", "/v1/captures/{id}/mesh.{format}"),
         ("GET", "/v1/captures/{id}/view.png"),
         ("GET", "/v1/captures/{id}/crop.png"),
+        ("GET", "/v1/captures/{id}/preview.png"),
         ("GET", "/v1/captures/{id}/turntable.mp4"),
         ("POST", "/v1/release"),
         ("POST", "/v1/shutdown"),

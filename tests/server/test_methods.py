@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import service_photos as photos
+from PIL import Image
 from service_process import ServiceProcess
 
 from tpn_engine.inversion.options import METHODS, Method
@@ -27,6 +30,18 @@ def test_methods_are_kept_apart(service: ServiceProcess) -> None:
         assert service.over(id)["state"] == "done"
         views.add(service.get(f"/v1/captures/{id}/view.png?size=32").body)
     assert len(views) == 2
+
+
+def test_a_fit_can_be_watched(service: ServiceProcess) -> None:
+    id = service.submit(photos.other_portrait(), "?method=latent&seconds=600")
+    path = service.reached(id, lambda status: status["preview"] is not None)["preview"]
+    picture = service.get(path)
+    assert picture.status == 200
+    with Image.open(io.BytesIO(picture.body)) as shown:
+        assert shown.size == (64, 64)
+    service.delete(f"/v1/captures/{id}")
+    assert service.over(id)["preview"] is None
+    assert service.get(path).status == 404
 
 
 def test_a_fit_is_cancelled_between_its_steps(service: ServiceProcess) -> None:
