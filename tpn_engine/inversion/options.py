@@ -93,20 +93,20 @@ class PivotalTuningOptions(FitOptions):
 class RefineFitOptions(FitOptions):
     """A fit of planes and camera after TriPlaneNet, held to it where the photo doesn't look.
 
-    `learning_rate` is of the planes, in units of their root mean square, `camera_learning_rate` of the
-    camera (radians and EG3D units; 0 leaves it alone). The weights are those of the silhouette, the mirrored
-    photo on the side the camera doesn't see, what the field was at points around the head, and the offsets'
-    total variation.
+    Each step asks the field at points on `rays` pixels' surface and about as many around the head. `learning_rate`
+    is of the planes, in units of their root mean square, `camera_learning_rate` of the camera (radians and EG3D
+    units; 0 leaves it alone). The weights are those of the silhouette, of what the field was where the photo
+    doesn't look, and of the offsets' total variation.
     """
 
     seconds: float = 20.0
-    steps: int = 100
+    steps: int = 30
     resolution: int = 256
-    learning_rate: float = 0.018
+    rays: int = 6000
+    learning_rate: float = 0.02
     camera_learning_rate: float = 1e-4
-    matte_weight: float = 0.2
-    mirror_weight: float = 0.2
-    keep_weight: float = 1.0
+    matte_weight: float = 0.3
+    keep_weight: float = 3.0
     variation_weight: float = 1e-2
 
 
