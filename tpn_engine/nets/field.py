@@ -14,9 +14,9 @@ from tpn_engine.nets.presets import PlaneAxes
 
 _CHUNK = 16384  # points decoded at once: their hidden layer stays in a core's cache
 
-# World axis that runs along each plane's width (u) and height (v). The official weights were trained
+# World axis (0 x, 1 y, 2 z) that runs along each plane's width (u) and height (v). The official weights were trained
 # with the third plane read as ZX, so YZ is never seen.
-_AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
+PLANE_AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
     "xy_xz_zx": ((0, 1), (0, 2), (2, 0)),
     "xy_xz_yz": ((0, 1), (0, 2), (2, 1)),
 }
@@ -24,7 +24,7 @@ _AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
 
 def plane_coordinates(points: Tensor, axes: PlaneAxes) -> Tensor:
     """Points [..., 3] to each plane's (u, v) = (along width, along height), [3, ..., 2]."""
-    return torch.stack([points[..., list(pair)] for pair in _AXES[axes]])
+    return torch.stack([points[..., list(pair)] for pair in PLANE_AXES[axes]])
 
 
 class PlaneSampler:
@@ -69,7 +69,7 @@ class RowSampler:
 
     def __init__(self, planes: Tensor, axes: PlaneAxes):
         rows = planes.permute(0, 1, 3, 4, 2) / 3  # mean over the planes
-        self.pairs = _AXES[axes]
+        self.pairs = PLANE_AXES[axes]
         if axes == "xy_xz_zx":
             rows = torch.stack([rows[:, 0], rows[:, 1] + rows[:, 2].transpose(1, 2)], dim=1)
             self.pairs = self.pairs[:2]

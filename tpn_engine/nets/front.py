@@ -54,13 +54,12 @@ def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSu
     return FrontSurface(points, normals, hit)
 
 
-def front_pictures(generator: Generator, planes: Tensor, photo: Tensor, label: Tensor, level: float) -> Tensor:
-    """The auto-encoder's nine channels [B, 9, S, S] on the grid of planes [B, 3, C, S, S].
+def front_pictures(generator: Generator, planes: Tensor, surface: FrontSurface, photo: Tensor, label: Tensor) -> Tensor:
+    """The auto-encoder's nine channels [B, 9, S, S] on the grid of planes [B, 3, C, S, S] with this front.
 
     The surface's own colour, the photo's difference from it, and the mirrored photo's; photos [B, 3, H, W]
     in [-1, 1] on black, labels [B, 25]. Differences fade where the camera grazes or can't see the surface.
     """
-    surface = front_surface(generator, planes, level)
     size = planes.shape[-1]
     preset = generator.preset
     sampled = sample_planes(planes, surface.points.flatten(1, 2), preset.plane_axes, preset.box_warp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -11,6 +12,9 @@ from tpn_engine.errors import ModelError
 from tpn_engine.nets.irse import residual_units, run_with_taps, stage_ends, stem
 from tpn_engine.nets.presets import RefinerPreset
 
+Lift = Callable[[Tensor], list[Tensor]]
+
+_LIFTED_HIDDEN = 48  # width of the head of each plane
 INPUT_CHANNELS: dict[Literal[1, 2], int] = {1: 6, 2: 9}
 
 
@@ -57,7 +61,9 @@ class Refiner(nn.Module):
     Version 1: forward([B,6,S,S]) -> tri-plane offsets [B,C,S,S]; the input is the pivot's render and the
     photo's difference from it. Version 2: forward([B,9,S,S], pivot planes [B,C,S,S]) -> refined planes;
     the input also has the mirrored photo's difference from the mirrored view. C is all planes' channels
-    together; S is the resolution of pictures and planes alike.
+    together; S is the resolution of pictures and planes alike. With pictures of the front, features are lifted to
+    each plane before its own head: forward([B,9,S,S], pivot planes, lift), where lift takes features [B,F,S,S] to
+    three of [B,F+1,S,S].
 
     Skips come from the ends of stages 1, 2 and 3 and from the first unit of stage 4 (units 2, 6, 20 and
     21 of IR-SE50).
@@ -89,10 +95,13 @@ class Refiner(nn.Module):
         self.up4 = UpStep(scale, outputs[2] // shrink + widths[0], outputs[3])
         self.up5 = scale
         features = outputs[3] // shrink
-        if preset.version == 1:
-            self.final_head = _head(features, plane_channels)
+        if preset.pictures == "front":
+            width = plane_channels // 3
+            self.plane_heads = nn.ModuleList(_head(features + 1 + width, width, _LIFTED_HIDDEN) for _ in range(3))
+        elif preset.version == 1:
+            self.final_head = _head(features, plane_channels, plane_channels)
         else:
-            self.final_head_two = _head(features + plane_channels, plane_channels)
+            self.final_head_two = _head(features + plane_channels, plane_channels, plane_channels)
 
     def features(self, pictures: Tensor) -> Tensor:
         """Auto-encoder without its head: [B,6 or 9,S,S] -> [B,F,S,S]."""
@@ -103,24 +112,27 @@ class Refiner(nn.Module):
         x = self.up4(x, skip1)
         return self.up5(x)
 
-    def forward(self, pictures: Tensor, pivot_planes: Tensor | None = None) -> Tensor:
+    def forward(self, pictures: Tensor, pivot_planes: Tensor | None = None, lift: Lift | None = None) -> Tensor:
         features = self.features(pictures)
         if self.version == 1:
             return self.final_head(features)
         if pivot_planes is None:
             raise ModelError("Version 2 of the refinement needs the pivot's planes.")
+        if lift is not None:
+            parts = zip(self.plane_heads, pivot_planes.chunk(3, dim=1), lift(features), strict=True)
+            return torch.cat([plane + head(torch.cat([plane, lifted], dim=1)) for head, plane, lifted in parts], dim=1)
         return self.final_head_two(torch.cat([pivot_planes, features], dim=1)) + pivot_planes
 
 
-def _head(in_channels: int, out_channels: int) -> nn.Sequential:
-    last = nn.Conv2d(out_channels, out_channels, 1)
+def _head(in_channels: int, out_channels: int, hidden: int) -> nn.Sequential:
+    last = nn.Conv2d(hidden, out_channels, 1)
     with torch.no_grad():  # so that training starts near the pivot's planes
         for parameter in last.parameters():
             parameter *= 0.1
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.PReLU(out_channels),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
-        nn.PReLU(out_channels),
+        nn.Conv2d(in_channels, hidden, 3, padding=1),
+        nn.PReLU(hidden),
+        nn.Conv2d(hidden, hidden, 3, padding=1),
+        nn.PReLU(hidden),
         last,
     )

@@ -11,8 +11,9 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import ModelError
-from tpn_engine.nets.front import front_pictures
+from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface
 from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.lifting import lift
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.psp_encoder import PspEncoder
 from tpn_engine.nets.refiner import Refiner
@@ -26,6 +27,14 @@ class Pivot:
 
     codes: Tensor
     planes: Tensor
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What version 2's auto-encoder sees, `channels` [B,9,S,S], and the front it was taken from, if it was."""
+
+    channels: Tensor
+    surface: FrontSurface | None = None
 
 
 class TriPlaneNet(nn.Module):
@@ -49,9 +58,13 @@ class TriPlaneNet(nn.Module):
         self.decoder = decoder
         self.register_buffer("latent_avg", torch.zeros(generator.w_dim), persistent=False)
 
+    def codes(self, photo: Tensor) -> Tensor:
+        """The pSp encoder's latent codes [B,num_ws,w_dim]."""
+        return self.psp_encoder(resized(photo, self.preset.psp.resolution)) + self.latent_avg
+
     def pivot(self, photo: Tensor) -> Pivot:
         """First phase: codes by the pSp encoder, planes by the generator."""
-        codes = self.psp_encoder(resized(photo, self.preset.psp.resolution)) + self.latent_avg
+        codes = self.codes(photo)
         return Pivot(codes, self.decoder.planes(codes))
 
     def refine(self, pivot: Pivot, photo: Tensor, label: Tensor, *, cascade: bool = False) -> Tensor:
@@ -72,18 +85,26 @@ class TriPlaneNet(nn.Module):
             return pivot.planes + self._offsets(self._view(pivot.codes, refined, label), photo)
         return self.refine_from(self.pictures(pivot, photo, label), pivot)
 
-    def pictures(self, pivot: Pivot, photo: Tensor, label: Tensor) -> Tensor:
-        """What version 2's auto-encoder sees: view, difference and mirrored difference, [B,9,S,S]."""
+    def pictures(self, pivot: Pivot, photo: Tensor, label: Tensor) -> Pictures:
+        """What version 2's auto-encoder sees: view, difference and mirrored difference."""
         photo = resized(photo, self.preset.refiner.resolution)
         if self.preset.refiner.pictures == "front":
-            return front_pictures(self.decoder, pivot.planes, photo, label, self.preset.iso_level)
+            surface = front_surface(self.decoder, pivot.planes, self.preset.iso_level)
+            return Pictures(front_pictures(self.decoder, pivot.planes, surface, photo, label), surface)
         view = self._view(pivot.codes, pivot.planes, label)
         mirror_view = self._view(pivot.codes, pivot.planes, mirrored_label(label))
-        return torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1)
+        return Pictures(torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1))
 
-    def refine_from(self, pictures: Tensor, pivot: Pivot) -> Tensor:
-        """Version 2's refined planes [B,3,C,H,W] from its pictures [B,9,S,S]."""
-        refined = self.triplanenet_encoder(pictures, pivot.planes.flatten(1, 2))
+    def refine_from(self, pictures: Pictures, pivot: Pivot) -> Tensor:
+        """Version 2's refined planes [B,3,C,H,W] from its pictures."""
+        surface, generator = pictures.surface, self.preset.generator
+
+        def lifted(features: Tensor) -> list[Tensor]:
+            assert surface is not None
+            return lift(features, surface.points, surface.hit, generator.plane_axes, generator.box_warp)
+
+        channels, planes = pictures.channels, pivot.planes.flatten(1, 2)
+        refined = self.triplanenet_encoder(channels, planes, lifted if surface is not None else None)
         return refined.unflatten(1, pivot.planes.shape[1:3])
 
     def _offsets(self, view: Tensor, photo: Tensor) -> Tensor:

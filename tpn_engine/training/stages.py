@@ -76,8 +76,10 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
 
     def refinement(batch: Batch) -> FieldLoss:
         with mixed(batch):
-            start = network.pivot(batch.photo)
-        start = Pivot(start.codes, start.planes.float())
+            codes = network.codes(batch.photo)
+            # One head of each batch starts from a single w, as drawn heads do.
+            codes = torch.cat([codes[:1].mean(1, keepdim=True).expand_as(codes[:1]), codes[1:]])
+            start = Pivot(codes, network.decoder.planes(codes).float())
         with torch.no_grad():
             pictures = network.pictures(start, batch.photo, batch.label)
         with mixed(batch):

@@ -1,0 +1,44 @@
+"""Features of a head's front, carried from the XY plane's grid to their places on all three planes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tpn_engine.nets.field import PLANE_AXES
+from tpn_engine.nets.presets import PlaneAxes
+
+
+def lift(features: Tensor, points: Tensor, hit: Tensor, axes: PlaneAxes, box_warp: float) -> list[Tensor]:
+    """Features [B, F, S, S] of surface points [B, S, S, 3] to each plane's grid, three of [B, F + 1, S, S].
+
+    The first plane takes them as they lie. On the others a texel is the mean of the points that fall there,
+    and the last channel how many did, as n / (1 + n). Where `hit` [B, 1, S, S] is 0 there is no point.
+    """
+    first = torch.cat([features, hit.to(features.dtype)], dim=1)
+    rows = features.permute(0, 2, 3, 1).float()
+    places = points / box_warp
+    others = (_gather_mean(rows, hit[:, 0, ..., None], places[..., list(pair)]) for pair in PLANE_AXES[axes][1:])
+    return [first, *(plane.to(features.dtype).permute(0, 3, 1, 2) for plane in others)]
+
+
+def _gather_mean(rows: Tensor, count: Tensor, places: Tensor) -> Tensor:
+    """Rows [B, S, S, F], each worth `count` [B, S, S, 1], at places [B, S, S, 2] in [-1/2, 1/2] to [B, S, S, F + 1]."""
+    batch, size, _, width = rows.shape
+    position = ((places + 0.5) * size - 0.5).clamp(0, size - 1)
+    before = position.floor().clamp(max=size - 2)
+    right, down = (position - before).split(1, dim=-1)
+    heads = torch.arange(batch, device=rows.device).view(-1, 1, 1) * size**2
+    corner = heads + (before[..., 1] * size + before[..., 0]).long()
+    values = torch.cat([rows, torch.ones_like(count)], dim=-1) * count
+    total = rows.new_zeros(batch * size**2, width + 1)
+    for step, weight in (
+        (0, (1 - right) * (1 - down)),
+        (1, right * (1 - down)),
+        (size, (1 - right) * down),
+        (size + 1, right * down),
+    ):
+        total = total.index_add(0, (corner + step).flatten(), (values * weight).flatten(0, 2))
+    sums, number = total.split([width, 1], dim=-1)
+    mean = sums / number.clamp(min=1e-3)
+    return torch.cat([mean, number / (1 + number)], dim=-1).unflatten(0, (batch, size, size))
