@@ -71,30 +71,36 @@ def test_normals_of_a_plane_that_leans(generator: Generator, surface: FrontSurfa
     assert torch.allclose(normals.norm(dim=-1), torch.ones(()), atol=1e-5)
 
 
-def test_differences_vanish_where_the_photo_is_the_surface_itself(generator: Generator, planes: Tensor):
+def test_differences_vanish_where_the_photo_is_the_surface_itself(
+    generator: Generator, planes: Tensor, surface: FrontSurface
+):
     label = torch.from_numpy(Camera.orbit(0.0, 0.0, radius=1000.0, focal=1000.0).label)[None].repeat(2, 1)
     black = torch.full((2, 3, 64, 64), -1.0)
-    view = front_pictures(generator, planes, black, label, LEVEL)[:, :3]
+    view = front_pictures(generator, planes, surface, black, label)[:, :3]
     photo = view.flip(2)  # rows of a photo run down; this far camera sees the box as the planes do
-    pictures = front_pictures(generator, planes, photo, label, LEVEL)
+    pictures = front_pictures(generator, planes, surface, photo, label)
     assert torch.equal(pictures[:, :3], view)
     assert pictures[:, 3:6].abs().mean() < 0.02
     assert pictures[:, 6:].abs().mean() > 0.1  # these heads are not symmetric
 
 
-def test_mirrored_difference_is_the_difference_of_the_mirrored_photo(generator: Generator, planes: Tensor):
+def test_mirrored_difference_is_the_difference_of_the_mirrored_photo(
+    generator: Generator, planes: Tensor, surface: FrontSurface
+):
     torch.manual_seed(7)
     photo = torch.rand(2, 3, 64, 64) * 2 - 1
     label = torch.from_numpy(Camera.orbit(25.0, 10.0).label)[None].repeat(2, 1)
-    pictures = front_pictures(generator, planes, photo, label, LEVEL)
-    other = front_pictures(generator, planes, photo.flip(-1), mirrored_label(label), LEVEL)
+    pictures = front_pictures(generator, planes, surface, photo, label)
+    other = front_pictures(generator, planes, surface, photo.flip(-1), mirrored_label(label))
     assert torch.allclose(pictures[:, 6:], other[:, 3:6], atol=1e-4)
     assert torch.allclose(pictures[:, 3:6], other[:, 6:], atol=1e-4)
 
 
-def test_what_grazes_or_is_out_of_the_picture_counts_for_nothing(generator: Generator, planes: Tensor):
+def test_what_grazes_or_is_out_of_the_picture_counts_for_nothing(
+    generator: Generator, planes: Tensor, surface: FrontSurface
+):
     label = torch.from_numpy(Camera.orbit(0.0, 0.0, focal=20.0).label)[None].repeat(2, 1)
     photo = torch.ones(2, 3, 64, 64)
-    difference = front_pictures(generator, planes, photo, label, LEVEL)[:, 3:6]
+    difference = front_pictures(generator, planes, surface, photo, label)[:, 3:6]
     assert difference[..., :4].abs().max() == 0  # a long lens frames the middle only
     assert difference[..., 14:18].abs().max() > 0

@@ -8,6 +8,7 @@ there is still a point to learn from.
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +19,7 @@ from tpn_engine.inversion.fitting import Clock, Observer, fit
 from tpn_engine.inversion.losses import smooth_l1, squared_error, total_variation
 from tpn_engine.inversion.options import RefineFitOptions, TriplaneNetOptions
 from tpn_engine.inversion.pixels import Target
+from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.inversion.triplanenet import invert_triplanenet
@@ -74,7 +76,11 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
         groups = [([level], rate * share) for level, share in zip(pyramid, _LEARNING.values(), strict=False)]
         if motion.requires_grad:
             groups.append(([motion], options.camera_learning_rate))
-        report = fit(groups, loss, options.steps, clock, observer, "fitting")
+
+        def picture() -> Image.Image:
+            return preview(generator, start + summed(pyramid), moved(subject.label, motion))
+
+        report = fit(groups, loss, options.steps, clock, observer, "fitting", picture)
         with torch.no_grad():
             planes, label = (start + summed(pyramid))[0], moved(subject.label, motion)[0]
     return Inversion(

@@ -15,6 +15,8 @@ from tpn_engine.errors import HeadCaptureError, OptionError
 from tpn_engine.nets.presets import synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import TrainingConfig
+from tpn_engine.training.data import head_files
+from tpn_engine.training.mapping import fit_mapping, single_codes
 from tpn_engine.training.stages import initialise, scale_planes, stretch_density
 from tpn_engine.training.trainer import train_stage
 
@@ -53,6 +55,9 @@ def train(options: argparse.Namespace) -> None:
         for entry in train_stage(network, name, preset, config, options.data, options.run, device, options.minutes):
             heads = int(entry["heads"])
             print(json.dumps(entry), flush=True)
+    codes, labels = single_codes(network, head_files(options.data, config.held_out_every)[0])
+    error = fit_mapping(network, codes, labels, config.seed)
+    print(json.dumps({"stage": "mapping", "codes": len(codes), "error": round(error, 4)}), flush=True)
     if options.export:
         stretch_density(network, preset.iso_level, config.density_stretch)
         origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(asdict(config))}"

@@ -38,8 +38,8 @@ def single_codes(network: TriPlaneNet, files: Sequence[Path]) -> tuple[Tensor, T
 def fit_mapping(network: TriPlaneNet, codes: Tensor, labels: Tensor, seed: int) -> float:
     """Teach the mapping network a Gaussian with the mean and the leading directions of `codes` [N, w_dim].
 
-    As many directions as z has dimensions, whatever camera of `labels` [M, 25] it is conditioned on. The average code becomes the codes' mean. Returns the root mean
-    square error relative to the Gaussian's spread.
+    As many directions as z has dimensions, whatever camera of `labels` [M, 25] z is conditioned on. The average
+    code becomes the codes' mean. Returns the root mean square error relative to the Gaussian's spread.
     """
     mapping = network.decoder.backbone.mapping.requires_grad_(True).train()
     mean = codes.mean(0)
