@@ -79,7 +79,7 @@ def health(**changes: Any) -> dict[str, Any]:
 def status(**changes: Any) -> dict[str, Any]:
     """What an engine says of a capture that runs."""
     values = {"id": "ab12", "state": "running", "stage": "pivot", "fraction": 0.5, "name": "a", "model": "tiny"}
-    others = {"method": "triplanenet", "created": 1.0, "warnings": [], "error": None, "result": None}
+    others = {"method": "triplanenet", "created": 1.0, "warnings": [], "error": None, "result": None, "preview": None}
     return {**values, **others, **changes}
 
 

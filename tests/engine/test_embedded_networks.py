@@ -36,7 +36,8 @@ def with_refiner(**changes: object) -> Preset:
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("pixel_shuffle", [False, True])
 def test_planes_have_the_presets_shape(version: int, pixel_shuffle: bool) -> None:
-    network = build(with_refiner(version=version, pixel_shuffle=pixel_shuffle))
+    pictures = "camera" if version == 1 else "front"
+    network = build(with_refiner(version=version, pictures=pictures, pixel_shuffle=pixel_shuffle))
     photos, labels = portraits()
     pivot = network.pivot(photos)
     assert pivot.codes.shape == (1, network.decoder.num_ws, PRESET.generator.w_dim)
@@ -95,13 +96,18 @@ def test_gradients_reach_every_weight_of_both_encoders() -> None:
 @torch.no_grad()
 def test_cascade_is_version_1s() -> None:
     photos, labels = portraits(size=128)
-    network = build(with_refiner(version=1))
+    network = build(with_refiner(version=1, pictures="camera"))
     pivot = network.pivot(photos)
     once = network.refine(pivot, photos, labels)
     assert not torch.equal(network.refine(pivot, photos, labels, cascade=True), once)
     network = build()
     with pytest.raises(ModelError, match="version 1"):
         network.refine(network.pivot(photos), photos, labels, cascade=True)
+
+
+def test_pictures_of_the_front_are_for_version_2() -> None:
+    with pytest.raises(ModelError, match="version 2"):
+        build(with_refiner(version=1))
 
 
 def test_refinement_and_planes_must_have_one_resolution() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,14 @@ from skimage.data import astronaut
 from skimage.metrics import structural_similarity
 from tiny_model import disc_portrait, tiny_network
 
+from tpn_engine.inversion.caster import Caster
+from tpn_engine.inversion.eye import Eye, pixels_at, project
 from tpn_engine.inversion.fitting import Clock, Observer, fit, ramp
 from tpn_engine.inversion.losses import ms_ssim, noise_structure, smooth_l1, squared_error, total_variation
 from tpn_engine.inversion.pixels import Target, random_grid, see
 from tpn_engine.inversion.refine_fit import moved
 from tpn_engine.inversion.subject import Subject
-from tpn_engine.inversion.unseen import Unseen
+from tpn_engine.inversion.unseen import Unseen, sample
 from tpn_engine.progress import SILENT
 
 
@@ -99,6 +103,29 @@ def subject() -> Subject:
     return Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=torch.device("cpu"))
 
 
+def test_the_space_beside_the_person_is_carved() -> None:
+    generator = tiny_network().decoder
+    with torch.no_grad():
+        planes = generator.planes(torch.randn(1, generator.num_ws, 32, generator=torch.Generator().manual_seed(0)))
+    random = torch.Generator().manual_seed(0)
+    caster = Caster.of(generator, planes, 0.7)
+    unseen = Unseen.of(generator, planes, 0.7, caster, Eye.of(caster, subject()), random)
+    assert len(unseen.beside) > 1000
+    given = subject()
+    assert given.matte is not None
+    shown = pixels_at(given.matte, project(given.label, unseen.beside)[0])
+    assert shown.max() < 0.05  # none of them is a point of the person
+    filled = sample(generator, planes, unseen.beside)[0] > 0.7
+    assert filled.any()  # there is something to carve
+    changed = planes.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([changed], lr=0.05)
+    for _ in range(30):
+        optimizer.zero_grad()
+        unseen.loss(changed, 1000, 0.0, 1.0, random).backward()
+        optimizer.step()
+    assert (sample(generator, changed, unseen.beside)[0] > 0.7).float().mean() < 0.5 * filled.float().mean()
+
+
 def test_a_target_is_the_photo_averaged() -> None:
     given = subject()
     target = Target.of(given.photo, given.matte, 64)
@@ -134,11 +161,14 @@ def test_what_is_unseen_holds_a_fit_where_it_is_and_no_farther() -> None:
     generator = tiny_network().decoder
     with torch.no_grad():
         planes = generator.planes(torch.randn(1, generator.num_ws, 32, generator=torch.Generator().manual_seed(0)))
-    unseen = Unseen.of(generator, planes, subject())
     random = torch.Generator().manual_seed(0)
-    assert unseen.loss(planes, 1.0, 0.0, random).item() == pytest.approx(0.0, abs=1e-10)
+    caster = Caster.of(generator, planes, 0.7)
+    unseen = Unseen.of(generator, planes, 0.7, caster, Eye.of(caster, replace(subject(), matte=None)), random)
+    unseen = replace(unseen, color=sample(generator, planes, unseen.surface)[1])  # without the mirrored photo's
+    assert len(unseen.beside) == 0
+    assert unseen.loss(planes, 500, 1.0, 1.0, random).item() == pytest.approx(0.0, abs=1e-10)
     changed = (planes + 0.5).requires_grad_(True)
-    loss = unseen.loss(changed, 1.0, 0.0, random)
+    loss = unseen.loss(changed, 500, 1.0, 0.0, random)
     loss.backward()
     assert loss > 0
     assert changed.grad is not None

@@ -76,6 +76,8 @@ class Refiner(nn.Module):
                 f"The refinement works at {preset.resolution} pixels and the planes at {plane_resolution}: "
                 "give both the same resolution in the preset."
             )
+        if preset.pictures == "front" and preset.version == 1:
+            raise ModelError("Pictures of the front belong to version 2 of the refinement: use the camera's for 1.")
         stem_width, *widths = preset.body.channels
         self.version = preset.version
         self.input_layer = stem(INPUT_CHANNELS[preset.version], stem_width)
