@@ -53,7 +53,7 @@ def test_gradients_reach_the_features_and_only_where_there_is_a_surface() -> Non
     points = front(torch.rand(SIZE, SIZE) - 0.5).expand(2, -1, -1, -1)
     hit = (torch.rand(2, 1, SIZE, SIZE) > 0.5).float()
     lifted = lift(features, points, hit, "xy_xz_yz", BOX)
-    sum(plane[:, :-1].square().sum() for plane in lifted[1:]).backward()
+    torch.stack([plane[:, :-1].square().sum() for plane in lifted[1:]]).sum().backward()
     assert features.grad is not None
     reached = features.grad.abs().sum(1, keepdim=True) > 0
     assert torch.equal(reached, hit > 0)
