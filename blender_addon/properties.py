@@ -23,6 +23,7 @@ METHODS = (
     ("latent", "Latent Codes", "Search for the face that the model itself can make; slow"),
     ("pivotal_tuning", "Tuned Model", "Search for the face, then adapt the model to the photo; slowest"),
 )
+FITTED = frozenset({"refine_fit", "latent", "pivotal_tuning"})  # the methods that go on step by step
 
 COLORS = (
     ("photo", "Photo", "Colors of the photo wherever it shows the head, of the model elsewhere"),
@@ -66,6 +67,14 @@ class HeadCaptureSettings(bpy.types.PropertyGroup):
         name="Steps", description="Steps along each edge of the volume", default=320, min=32, max=1024, soft_max=512
     )
     method: EnumProperty(name="Method", description="How the head is found", items=METHODS)
+    time_limit: IntProperty(
+        name="Time Limit",
+        description="After so many seconds a fit ends with what it has; 0: as long as the method needs",
+        default=0,
+        min=0,
+        max=3600,
+        soft_max=300,
+    )
     colors: EnumProperty(name="Colors", description="Where the colors of the head come from", items=COLORS)
     face: IntProperty(
         name="Face", description="Which face, where the photo shows several: 1 is the largest", default=1, min=1, max=32
@@ -109,6 +118,11 @@ class HeadCaptureSettings(bpy.types.PropertyGroup):
     turntable_engine: EnumProperty(name="Engine", description="What renders the pictures", items=RENDER_ENGINES)
     turntable_format: EnumProperty(name="Format", description="What is written", items=MOVIE_FORMATS)
     turntable_view: EnumProperty(name="View", description="How colors are shown", items=VIEW_TRANSFORMS)
+
+    @property
+    def fit_seconds(self) -> int | None:
+        """The time limit of the chosen method; None where there is none."""
+        return self.time_limit or None if self.method in FITTED else None
 
     @property
     def resolution(self) -> int:

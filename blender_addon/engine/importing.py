@@ -40,11 +40,15 @@ Steps = Generator[bool, None, _T]
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What is asked for; `model` "" for the engine's own, `face` None for the largest, `colors` photo or model."""
+    """What is asked for; `model` "" for the engine's own, `face` None for the largest, `colors` photo or model.
+
+    A fit ends after `seconds`; None leaves that to the method.
+    """
 
     photo: Path
     model: str
     method: str
+    seconds: int | None
     resolution: int
     face: int | None
     level: bool
@@ -56,6 +60,8 @@ class ImportSettings:
         query = {"method": self.method, "level": "true" if self.level else "false", "name": self.photo.name[:200]}
         if self.model:
             query["model"] = self.model
+        if self.seconds is not None:
+            query["seconds"] = str(self.seconds)
         if self.face is not None:
             query["face"] = str(self.face)
         return query

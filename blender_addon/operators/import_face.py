@@ -55,6 +55,7 @@ class ImportFace(Stepped, bpy.types.Operator):
             photo=photo,
             model="" if settings.model == "file" else settings.model,
             method=settings.method,
+            seconds=settings.fit_seconds,
             resolution=settings.resolution,
             face=settings.face - 1 if settings.face > 1 else None,
             level=settings.level,
@@ -71,6 +72,7 @@ class ImportFace(Stepped, bpy.types.Operator):
             "settings": {
                 "model": asked.model,
                 "method": asked.method,
+                "time_limit": asked.seconds,
                 "resolution": asked.resolution,
                 "face": asked.face,
                 "level": asked.level,

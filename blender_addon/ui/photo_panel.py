@@ -11,7 +11,7 @@ import bpy
 from .. import paths
 from .. import session as sessions
 from ..preferences import preferences
-from ..properties import NON_COMMERCIAL
+from ..properties import FITTED, NON_COMMERCIAL
 from ..words import show
 from .layout import big, paragraph, setup_progress, split_column
 from .preferences import OFFLINE
@@ -127,6 +127,8 @@ def _draw_choices(layout: Any, context: Any, settings: Any, own: Any) -> None:
 def _draw_options(layout: Any, settings: Any) -> None:
     column = split_column(layout)
     column.prop(settings, "method")
+    if settings.method in FITTED:
+        column.prop(settings, "time_limit")
     column.prop(settings, "colors")
     column.separator(factor=0.5)
     column.prop(settings, "face")

@@ -43,7 +43,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Eng
 def asked(tmp_path: Path) -> ImportSettings:
     photo = tmp_path / "Eileen Collins.jpg"
     photo.write_bytes(photos.portrait())
-    return ImportSettings(photo, "", "triplanenet", 48, None, False, "")
+    return ImportSettings(photo, "", "triplanenet", None, 48, None, False, "")
 
 
 class Ready(Engine):

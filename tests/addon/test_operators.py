@@ -17,6 +17,7 @@ import bpy  # isort: skip  # after conftest gave it a profile
 from installed import MODULE, drawn, portrait, switched_on
 
 from blender_addon import session as sessions
+from blender_addon.properties import METHODS
 from blender_addon.scene import HeadScene, head_collections
 
 
@@ -51,6 +52,12 @@ def colors_of(mesh: bpy.types.Mesh) -> np.ndarray:
     return values.reshape(-1, 4)[:, :3]
 
 
+def remove(made: HeadScene) -> None:
+    for item in list(made.collection.objects):
+        bpy.data.objects.remove(item)
+    bpy.data.collections.remove(made.collection)
+
+
 def message(caught: pytest.ExceptionInfo[RuntimeError]) -> str:
     return str(caught.value)
 
@@ -73,6 +80,7 @@ def test_the_head_says_how_it_was_made(head):
     assert made["settings"] == {
         "model": "synthetic-heads",
         "method": "triplanenet",
+        "time_limit": None,
         "resolution": 48,
         "face": None,
         "level": False,
@@ -81,6 +89,20 @@ def test_the_head_says_how_it_was_made(head):
     shown = drawn("HEAD_CAPTURE_PT_head").texts().replace("\n", " ")
     assert made["warnings"][0] in shown
     assert "collins" in shown
+
+
+@pytest.mark.parametrize("method", [method for method, *_ in METHODS])
+def test_every_method_of_the_panel_makes_a_head(head, photo, method):
+    settings = bpy.context.scene.head_capture
+    settings.method, settings.time_limit = method, 1
+    try:
+        assert bpy.ops.head_capture.import_face(filepath=str(photo)) == {"FINISHED"}
+    finally:
+        settings.method, settings.time_limit = "triplanenet", 0
+    made = HeadScene.of(bpy.context.view_layer.objects.active.users_collection[0])
+    assert made.provenance["settings"]["method"] == made.provenance["method"] == method
+    assert len(made.head.data.polygons) > 5000
+    remove(made)
 
 
 def test_nothing_goes_on_afterwards(head):
@@ -117,9 +139,7 @@ def test_a_second_import_stands_beside_the_first(head, photo):
     assert "collins" in drawn("HEAD_CAPTURE_PT_head").texts()
     bpy.context.view_layer.objects.active = None
     assert "Select a captured head" in drawn("HEAD_CAPTURE_PT_head").texts()
-    for item in list(second.objects):
-        bpy.data.objects.remove(item)
-    bpy.data.collections.remove(second)
+    remove(other)
     bpy.context.view_layer.objects.active = head.head
 
 

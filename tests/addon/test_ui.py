@@ -18,6 +18,7 @@ from recording_layout import RecordingLayout
 
 from blender_addon import session as sessions
 from blender_addon import words
+from blender_addon.properties import METHODS
 from blender_addon.scene import HeadArrays, HeadScene, build_head
 from blender_addon.ui import menus, thumbnails
 from blender_addon.ui import preferences as preferences_ui
@@ -145,6 +146,19 @@ def test_the_choices_that_matter_are_open_and_the_others_folded(preferences):
     assert drawn(PHOTO_PANEL).fields() == {"model", "quality"} | folded
     bpy.context.scene.head_capture.quality = "CUSTOM"
     assert "custom_resolution" in drawn(PHOTO_PANEL).fields()
+
+
+def test_only_what_is_fitted_has_a_time_limit(preferences):
+    settings = bpy.context.scene.head_capture
+    settings.time_limit = 30
+    found = {}
+    for method, *_ in METHODS:
+        settings.method = method
+        assert ("time_limit" in drawn(PHOTO_PANEL).fields()) == (settings.fit_seconds == 30)
+        found[method] = settings.fit_seconds
+    assert {method for method, seconds in found.items() if seconds} == {"refine_fit", "latent", "pivotal_tuning"}
+    settings.time_limit = 0
+    assert settings.fit_seconds is None
 
 
 def test_non_commercial_models_want_a_tick(preferences):

@@ -18,6 +18,7 @@ from tpn_engine.cli import main
 from tpn_engine.errors import CancelledError
 from tpn_engine.portrait import PortraitReader
 from tpn_engine.progress import Progress
+from tpn_engine.training.balance import shortfall
 from tpn_engine.training.evaluate import evaluate, held_out_heads, write_report
 
 
@@ -66,6 +67,37 @@ def test_landmarks_are_compared_where_there_is_a_face(tmp_path: Path) -> None:
     pivot, refined = (report.measures[method]["source"]["landmarks"] for method in ("psp", "triplanenet"))
     assert 0 < refined < min(pivot, 10)
     assert f" | {refined:.1f} | " in report.markdown()
+
+
+def test_groups_of_people_are_compared(data: Path, tmp_path: Path) -> None:
+    people = [(0.1, True, "young"), (0.5, False, "young"), (0.9, True, "old"), (0.2, False, "old")]
+    for path, (melanin, female, age) in zip(sorted(data.glob("*.npz")), people, strict=True):
+        with np.load(path) as file:
+            np.savez(tmp_path / path.name, **file, melanin=melanin, female=female, age=age)
+    files = held_out_heads(tmp_path, 1)
+    report = evaluate(tiny_model(tmp_path), files, ("psp",), sheet_heads=1)
+    groups = report.balance["psp"]
+    heads = {name: group["heads"] for name, group in groups.items()}
+    assert heads == {
+        "all": 4,
+        "dark skin": 1,
+        "medium skin": 1,
+        "light skin": 2,
+        "female": 2,
+        "male": 2,
+        "old": 2,
+        "young": 2,
+    }
+    assert groups["all"]["psnr"] == pytest.approx(report.measures["psp"]["source"]["psnr"])
+    assert groups["female"]["psnr"] + groups["male"]["psnr"] == pytest.approx(2 * groups["all"]["psnr"])
+    worse = shortfall(groups["female"], groups["all"], "psnr")
+    assert worse == pytest.approx(-shortfall(groups["male"], groups["all"], "psnr"))
+    assert f"({worse:+.0f})" in report.markdown()
+
+
+def test_heads_of_nobody_are_not_grouped(data: Path, tmp_path: Path) -> None:
+    report = evaluate(tiny_model(tmp_path), held_out_heads(data, 2), ("psp",), sheet_heads=1)
+    assert report.balance == {}
 
 
 def test_a_comparison_can_be_cancelled(data: Path, tmp_path: Path) -> None:

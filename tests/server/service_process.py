@@ -32,7 +32,9 @@ class Answer:
 class ServiceProcess:
     """`python -m server` on a free port, with folders of its own."""
 
-    def __init__(self, folder: Path, model: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, model: str | Path, *options: str, environment: dict[str, str] | None = None
+    ) -> None:
         self.cache_folder = folder / "cache"
         self.log_folder = folder / "log"
         self.command = [sys.executable, "-m", "server", "--model", str(model), "--device", "cpu"]

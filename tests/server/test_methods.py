@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import service_photos as photos
 from PIL import Image
 from service_process import ServiceProcess
 
+from tpn_engine.checkpoints.catalog import DEFAULT_MODEL
 from tpn_engine.inversion.options import METHODS, Method
 
 
@@ -21,6 +24,23 @@ def test_every_method_is_served(service: ServiceProcess, method: Method) -> None
     fractions = [status["fraction"] for status in told]
     assert fractions == sorted(fractions)
     assert service.get(f"/v1/captures/{id}/view.png?size=32").status == 200
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    running = ServiceProcess(tmp_path_factory.mktemp("embedded"), DEFAULT_MODEL)
+    yield running
+    running.end()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_a_head_with_the_model_in_the_package(embedded: ServiceProcess, method: Method) -> None:
+    id = embedded.submit(photos.portrait(), f"?method={method}&seconds=1")
+    ended = embedded.over(id)
+    assert (ended["state"], ended["result"]["provenance"]["model"]["name"]) == ("done", "synthetic-heads")
+    mesh = embedded.get(f"/v1/captures/{id}/mesh.npz?resolution=64")
+    with np.load(io.BytesIO(mesh.body)) as arrays:
+        assert 0.4 < np.ptp(arrays["vertices"][:, 1]) <= 1.0
 
 
 def test_methods_are_kept_apart(service: ServiceProcess) -> None:

@@ -25,6 +25,7 @@ from tpn_engine.nets.field import TriplaneField
 from tpn_engine.portrait.landmark_error import landmark_error
 from tpn_engine.portrait.landmarks import FaceLandmarker
 from tpn_engine.progress import SILENT, Progress
+from tpn_engine.training.balance import Person, balance, balance_table
 from tpn_engine.training.data import HeadViews, head_files
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures
 from tpn_engine.training.supervision import PixelView
@@ -53,15 +54,20 @@ METHODS: tuple[Method, ...] = ("psp", "triplanenet")
 
 @dataclass(frozen=True)
 class Report:
-    """Means per method and group of views, the seconds per head, and a picture of some heads."""
+    """Means per method and group of views, the seconds per head, and a picture of some heads.
+
+    `balance` has each method's means over groups of people at the source view; nothing for heads whose files
+    don't say whose they are.
+    """
 
     heads: int
     measures: dict[str, dict[str, dict[str, float]]]
     seconds: dict[str, float]
+    balance: dict[str, dict[str, dict[str, float]]]
     sheet: Image.Image
 
     def markdown(self) -> str:
-        """The table as Markdown."""
+        """The tables as Markdown."""
         headings = ["method", "view", *(heading for heading, _ in COLUMNS.values()), "seconds a head"]
         rows = [
             [
@@ -74,11 +80,17 @@ class Report:
             for group, means in groups.items()
         ]
         lines = [headings, ["---"] * len(headings), *rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        tables = ["\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
+        tables += [
+            f"{method}, source view, by group:\n\n{balance_table(groups)}" for method, groups in self.balance.items()
+        ]
+        return "\n\n".join(tables)
 
     def json(self) -> str:
         """The same as JSON."""
-        return json.dumps({"heads": self.heads, "measures": self.measures, "seconds": self.seconds}, indent=2)
+        return json.dumps(
+            {"heads": self.heads, "measures": self.measures, "seconds": self.seconds, "balance": self.balance}, indent=2
+        )
 
 
 def group_of(source: Camera, other: Camera) -> str | None:
@@ -152,7 +164,11 @@ def evaluate(
         method: {group: mean_measures(groups[group]) for group in GROUPS if group in groups}
         for method, groups in collected.items()
     }
-    return Report(len(files), table, {name: float(np.mean(spent)) for name, spent in seconds.items()}, _sheet(rows))
+    people = [person for path in files if (person := Person.load(path)) is not None]
+    told = len(people) == len(files)
+    balanced = {method: balance(people, groups["source"]) for method, groups in collected.items() if told}
+    mean_seconds = {name: float(np.mean(spent)) for name, spent in seconds.items()}
+    return Report(len(files), table, mean_seconds, balanced, _sheet(rows))
 
 
 def _subject(model: Model, view: PixelView) -> Subject:
