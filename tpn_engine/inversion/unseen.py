@@ -49,11 +49,9 @@ class Unseen:
         cls, generator: Generator, planes: Tensor, level: float, caster: Caster, eye: Eye, random: torch.Generator
     ) -> Unseen:
         """From planes [1, 3, C, H, W] and who looked at them."""
-        points = torch.cat([_surface(caster, camera) for camera in _labels(planes.device)])
+        points = torch.cat([surface_seen(caster, camera) for camera in _labels(planes.device)])
 
-        at_surface = points + _AT_SURFACE * _noise(points, random)
-        densities = sample(generator, planes, at_surface)[0]
-        unit = max((densities - level).abs().median().item(), 1e-3) if len(points) else 1.0
+        unit = density_unit(generator, planes, level, points, random)
         half = generator.preset.box_warp / 2
         anywhere = (torch.rand(_ANYWHERE, 3, generator=random) * 2 - 1).to(points.device) * half
         around = torch.cat([points + _NEAR * _noise(points, random) for _ in range(2)] + [anywhere])
@@ -83,6 +81,16 @@ class Unseen:
         return total
 
 
+def density_unit(
+    generator: Generator, planes: Tensor, level: float, surface: Tensor, random: torch.Generator
+) -> float:
+    """How far from `level` the density of planes [1, 3, C, H, W] is just beside its surface's points [N, 3]."""
+    if not len(surface):
+        return 1.0
+    densities = sample(generator, planes, surface + _AT_SURFACE * _noise(surface, random))[0]
+    return max((densities - level).abs().median().item(), 1e-3)
+
+
 def sample(generator: Generator, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Density [N] and colour [N, 3] of planes [1, 3, C, H, W] at points [N, 3]."""
     sampled = sample_planes(planes, points[None], generator.preset.plane_axes, generator.preset.box_warp)
@@ -103,7 +111,7 @@ def _labels(device: torch.device) -> list[Tensor]:
     return [torch.from_numpy(camera.label)[None].to(device) for camera in cameras]
 
 
-def _surface(caster: Caster, label: Tensor) -> Tensor:
+def surface_seen(caster: Caster, label: Tensor) -> Tensor:
     """Points [N, 3] of the surface as one camera sees it."""
     origins, directions = (part[0] for part in rays(label, _SIZE))
     seen = caster.cast(origins, directions)
