@@ -471,6 +471,12 @@ def test_identities_pair_their_shapes(builder):
         assert abs(person.shape[left] - person.shape[left.replace("/l-", "/r-")]) < 0.2
 
 
+def test_ages_have_bands(builder):
+    person = sample_identity(builder.assets.targets, np.random.default_rng(1))
+    assert replace(person, child=True, old=0.0).age == "child"
+    assert [replace(person, child=False, old=old).age for old in (0.1, 0.5, 0.9)] == ["young", "middle", "old"]
+
+
 def test_a_seed_names_one_head(builder):
     first, again, other = builder.head(3), builder.head(3), builder.head(4)
     assert first.parameters.seed == again.parameters.seed != other.parameters.seed
@@ -488,7 +494,7 @@ def test_skin_is_painted_in_the_head_s_tone(builder):
         np.testing.assert_allclose(face, head.parameters.skin.tone, atol=0.06)
 
 
-def test_heads_are_rendered_once_and_whole(assets_folder, tmp_path, capsys, monkeypatch):
+def test_heads_are_rendered_once_and_whole(builder, assets_folder, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     arguments = ["heads", "--assets", str(assets_folder), "--out", str(out), "--first", "5", "--count", "2"]
     monkeypatch.setattr("sys.argv", [*arguments, "--views", "3", "--size", "64", "--processes", "2"])
@@ -499,6 +505,12 @@ def test_heads_are_rendered_once_and_whole(assets_folder, tmp_path, capsys, monk
     assert render_command() == 0
     assert (out / "head_000005.npz").stat().st_mtime_ns == before
     assert "1 heads rendered" in capsys.readouterr().err
+
+    person = builder.head(6).parameters
+    with np.load(out / "head_000006.npz") as file:
+        assert file["melanin"] == np.float32(person.skin.melanin)
+        assert bool(file["female"]) == person.identity.female
+        assert str(file["age"]) == person.identity.age
 
     head = HeadViews.load(out / "head_000006.npz")
     assert head.rgb.shape == (3, 64, 64, 3)

@@ -52,8 +52,11 @@ def render_views(head: Head, seed: int, renderer: Renderer, views: int) -> dict[
 
     `rgb` uint8 [V,S,S,3] sRGB, not premultiplied; `alpha` uint8 [V,S,S]; `depth` float16 [V,S,S]
     along the camera's z in EG3D units, 0 where empty; `label` float32 [V,25] camera labels; `light`
-    float32 [9,3] spherical harmonics of the radiance (light.py).
+    float32 [9,3] spherical harmonics of the radiance (light.py). Who it is, so that errors can be
+    told apart by group: `melanin` float32 [], 0 (lightest) to 1; `female` bool []; `age`, a string
+    [], one of AGES (identity.py).
     """
+    person = head.parameters.identity
     cameras = training_cameras(seed, views)
     renderer.load(head.meshes)
     pictures = [renderer.render(camera, head.light) for camera in cameras]
@@ -63,6 +66,9 @@ def render_views(head: Head, seed: int, renderer: Renderer, views: int) -> dict[
         "depth": np.stack([picture.depth for picture in pictures]).astype(np.float16),
         "label": np.stack([camera.label for camera in cameras]),
         "light": head.light.harmonics.astype(np.float32),
+        "melanin": np.array(head.parameters.skin.melanin, np.float32),
+        "female": np.array(person.female),
+        "age": np.array(person.age),
     }
 
 

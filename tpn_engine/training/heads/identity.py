@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from tpn_engine.training.heads.assets import FaceModes, HeadAssets, MorphTargets
+
+Age = Literal["child", "young", "middle", "old"]
+AGES: tuple[Age, ...] = ("child", "young", "middle", "old")
+MIDDLE_AGE, OLD_AGE = 0.33, 0.67  # of `old`, from which on an adult counts as that
 
 ANCESTRIES = ("african", "asian", "caucasian")  # the corners of MakeHuman's ancestry triangle
 
@@ -56,6 +61,15 @@ class Identity:
     def female(self) -> bool:
         """Which of the two the styles (hair, beard, lips, skin picture) go by."""
         return self.gender < 0.5
+
+    @property
+    def age(self) -> Age:
+        """The band of age, one of AGES."""
+        if self.child:
+            return "child"
+        if self.old < MIDDLE_AGE:
+            return "young"
+        return "middle" if self.old < OLD_AGE else "old"
 
 
 def sample_identity(targets: MorphTargets, rng: np.random.Generator) -> Identity:
