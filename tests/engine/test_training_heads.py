@@ -20,11 +20,15 @@ from tpn_engine.errors import CancelledError, FileError
 from tpn_engine.progress import Progress
 from tpn_engine.training.data import HeadViews
 from tpn_engine.training.heads.__main__ import main as render_command
-from tpn_engine.training.heads.assets import HeadAssets
+from tpn_engine.training.heads.assets import HeadAssets, texels_at
+from tpn_engine.training.heads.body_meshes import eyeball_sizes
 from tpn_engine.training.heads.build import HeadBuilder
 from tpn_engine.training.heads.cameras import training_cameras
 from tpn_engine.training.heads.clothing import Clothing, covered
 from tpn_engine.training.heads.dataset import RenderJob, render_dataset
+from tpn_engine.training.heads.expression import WIDEST_GAP, Expression, relaxed
+from tpn_engine.training.heads.facial_hair import grow_brows
+from tpn_engine.training.heads.figure import make_figure
 from tpn_engine.training.heads.geometry import (
     fibonacci_sphere,
     quads_to_triangles,
@@ -33,7 +37,8 @@ from tpn_engine.training.heads.geometry import (
     unit,
     vertex_normals,
 )
-from tpn_engine.training.heads.hair import KINDS, Hairstyle
+from tpn_engine.training.heads.hair import KINDS, OVER_AN_EYE, Hairstyle, sample_hair
+from tpn_engine.training.heads.hair_meshes import plant_brows
 from tpn_engine.training.heads.identity import sample_identity
 from tpn_engine.training.heads.light import Light, harmonics_basis, irradiance, sample_light
 from tpn_engine.training.heads.mesh import Look, Mesh, Surface
@@ -469,6 +474,44 @@ def test_identities_pair_their_shapes(builder):
         assert len([name for name in person.shape if "nose-hump" in name]) == 1
         left = next(name for name in person.shape if "/l-ear" in name)
         assert abs(person.shape[left] - person.shape[left.replace("/l-", "/r-")]) < 0.2
+
+
+def test_brows_lie_on_the_painted_brow(builder):
+    parameters = builder.head(2).parameters
+    figure = make_figure(builder.assets, parameters.identity, parameters.expression)
+    rng = np.random.default_rng(0)
+    planted = plant_brows(builder.assets, figure.skin, 400, rng)
+    layout = builder.assets.skin
+    painted = builder.assets.masks["brow"][texels_at(planted.of(layout.atlas_uv, layout.textured_triangles))]
+    assert len(painted) > 40
+    assert painted.min() > 0
+    hairs = grow_brows(figure.skin, planted, 0.012, rng).reshape(-1, 3)
+    nearest = figure.skin.nearest(hairs)
+    height = ((hairs - figure.skin.points[nearest]) * figure.skin.normals[nearest]).sum(1)
+    assert np.abs(height).max() < 0.008
+    turns = np.diff(hairs.reshape(5, -1, 3), axis=0)
+    assert (unit(turns[0]) * unit(turns[-1])).sum(-1).min() > 0.7  # no zig-zag
+
+
+def test_wide_lids_are_lowered_and_others_left(builder):
+    calm = Expression({"jawOpen": 0.2}, (0.0, 0.0))
+    assert relaxed(calm, gap=WIDEST_GAP * 0.9, closing=0.03).weights["eyeBlink_L"] == 0
+    lowered = relaxed(calm, gap=WIDEST_GAP + 0.01, closing=0.03).weights
+    assert lowered["eyeBlink_L"] == lowered["eyeBlink_R"] == pytest.approx(0.01 / 0.03, rel=0.2)
+    assert lowered["jawOpen"] == 0.2
+
+
+def test_eyeballs_shrink_under_tight_lids(builder):
+    base = builder.assets.base
+    assert (eyeball_sizes(builder.assets, base * 3) == 1).all()
+    assert (eyeball_sizes(builder.assets, base * 0.01) < 0.9).all()
+
+
+def test_no_hair_hangs_over_an_eye():
+    rng = np.random.default_rng(0)
+    drawn = {sample_hair(female, 0.3, rng) for female in (False, True) for _ in range(500)}
+    assert "strands" in drawn
+    assert not drawn & {"hair_" + name for name in OVER_AN_EYE}
 
 
 def test_ages_have_bands(builder):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy import sparse
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter
 
 from tpn_engine.errors import FileError
 from tpn_engine.training.heads.geometry import quads_to_triangles
@@ -23,7 +23,12 @@ from tpn_engine.training.heads.subdivision import catmull_clark, refine_corners
 ATLAS_WIDTH, ATLAS_HEIGHT = 768, 2032  # texels: the head above, the body below at a lower resolution
 HEAD_ROWS = 1392
 MAKEHUMAN_ATLAS = 2048  # the texels of MakeHuman's square skin layout that the atlas was cut from
+LID_MIDDLE = 0.03  # decimetres beside the pupil within which a lid's middle is looked for
+EYEBALL, RIM_POINTS = 0.15, 120  # the eyeball's radius in decimetres; vertices of the lids on it
 PAINTED_ON_POINTS = ("scalp", "brow", "beard", "goatee", "moustache")  # masks that hair grows by
+# The drawn brow mask lies higher than brows do, and ends as if cut; the atlas's columns run down the face.
+BROW_DROP, BROW_SOFTNESS = 8, 2.0  # texels
+BROW_REACH = 31  # texels: a brow is thinner than the skin's triangles, so those around it carry hairs too
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ class SkinLayout:
 
     `subdivision` [P,V]; `triangles` [T,3] index points. `point` [N], `atlas_uv` [N,2] and
     `body_uv` [N,2] (MakeHuman's own layout) make the textured vertices, `textured_triangles` [T,3].
-    `at_points` holds masks sampled at the points, [P] in [0,1]; `rest` [P,3] are the points of the base mesh.
+    `at_points` holds masks sampled at the points, [P] in [0,1], the brows' widened; `rest` [P,3] are the
+    points of the base mesh.
     """
 
     subdivision: sparse.csr_matrix
@@ -144,6 +150,8 @@ class HeadAssets:
     textures: Textures
     masks: dict[str, np.ndarray]  # uint8 [ATLAS_HEIGHT,ATLAS_WIDTH]: face, scalp, lips, beard ...
     eyes: tuple[np.ndarray, np.ndarray]  # base vertices around the right and the left eyeball
+    rims: tuple[np.ndarray, np.ndarray]  # base vertices of right and left lids' rims, which lie on the eyeball
+    lids: tuple[tuple[int, int], tuple[int, int]]  # base vertices: middle of right and left upper lid, and below it
     landmarks: tuple[int, int, int]  # base vertices: tip of the nose, right and left corner of the mouth
 
     @classmethod
@@ -153,18 +161,24 @@ class HeadAssets:
             makehuman = dict(np.load(folder / "mh.npz"))
             modes = dict(np.load(folder / "ict_mh.npz"))
             masks = dict(np.load(folder / "masks.npz"))
+            masks["brow"] = gaussian_filter(np.roll(masks["brow"], BROW_DROP, axis=1), BROW_SOFTNESS)
             textures = Textures(folder / "tex")
             base = makehuman["verts"].astype(np.float64)
+            face_modes = _modes(modes)
+            on_skin = np.unique(makehuman["body_faces"])
+            eyes = (makehuman["joint-r-eye"].astype(int), makehuman["joint-l-eye"].astype(int))
             return cls(
                 base=base,
                 targets=_targets(makehuman),
-                modes=_modes(modes),
+                modes=face_modes,
                 skin=_skin(makehuman, base, masks),
                 proxies=_proxies(makehuman),
                 textures=textures,
                 masks=masks,
-                eyes=(makehuman["joint-r-eye"].astype(int), makehuman["joint-l-eye"].astype(int)),
-                landmarks=_landmark_vertices(base, np.unique(makehuman["body_faces"])),
+                eyes=eyes,
+                rims=(_rim(face_modes, base, on_skin, eyes[0]), _rim(face_modes, base, on_skin, eyes[1])),
+                lids=(_lid(face_modes, base, on_skin, eyes[0], "R"), _lid(face_modes, base, on_skin, eyes[1], "L")),
+                landmarks=_landmark_vertices(base, on_skin),
             )
         except (OSError, KeyError, ValueError) as error:
             raise FileError(
@@ -193,6 +207,13 @@ def atlas_coordinates(uv: np.ndarray) -> np.ndarray:
     u = np.where(head, x - 1280, x * body_scale) / ATLAS_WIDTH
     v = np.where(head, y - 356, HEAD_ROWS + y * body_scale) / ATLAS_HEIGHT
     return np.stack([u, 1 - v], 1)
+
+
+def texels_at(atlas_uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the atlas's texel at coordinates [N,2], each [N]."""
+    column = np.clip((atlas_uv[:, 0] * ATLAS_WIDTH).astype(int), 0, ATLAS_WIDTH - 1)
+    row = np.clip(((1 - atlas_uv[:, 1]) * ATLAS_HEIGHT).astype(int), 0, ATLAS_HEIGHT - 1)
+    return row, column
 
 
 def flatten_hair(texture: np.ndarray) -> np.ndarray:
@@ -233,13 +254,13 @@ def _skin(makehuman: dict[str, np.ndarray], base: np.ndarray, masks: dict[str, n
     point = vertices[:, 0]
     textured = quads_to_triangles(corner.reshape(-1, 4))
     atlas_uv = atlas_coordinates(uv[first]).astype(np.float32)
-    column = np.clip((atlas_uv[:, 0] * ATLAS_WIDTH).astype(int), 0, ATLAS_WIDTH - 1)
-    row = np.clip(((1 - atlas_uv[:, 1]) * ATLAS_HEIGHT).astype(int), 0, ATLAS_HEIGHT - 1)
+    row, column = texels_at(atlas_uv)
     rest = fine.matrix @ base
     at_points = {}
     for name in PAINTED_ON_POINTS:
         at_points[name] = np.zeros(len(rest))
-        at_points[name][point] = masks[name][row, column].astype(np.float32) / 255
+        mask = maximum_filter(masks[name], BROW_REACH) if name == "brow" else masks[name]
+        at_points[name][point] = mask[row, column].astype(np.float32) / 255
     return SkinLayout(fine.matrix, point[textured], point, atlas_uv, uv[first], textured, at_points, rest)
 
 
@@ -268,6 +289,26 @@ def _proxy(makehuman: dict[str, np.ndarray], name: str, scale: dict[str, tuple[i
         offset=part("off"),
         scale=tuple(("xyz".index(axis), i, j, rest) for axis, (i, j, rest) in scale.items()),
     )
+
+
+def _rim(modes: FaceModes, base: np.ndarray, on_skin: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """The vertices of the lids that touch the eyeball in front."""
+    face = base + modes.mean + modes.inner
+    from_centre = face[on_skin] - face[eye].mean(0)
+    in_front = from_centre[:, 2] > EYEBALL / 2
+    off = np.abs(np.linalg.norm(from_centre, axis=1) - EYEBALL)
+    return on_skin[np.argsort(np.where(in_front, off, np.inf), kind="stable")[:RIM_POINTS]]
+
+
+def _lid(modes: FaceModes, base: np.ndarray, on_skin: np.ndarray, eye: np.ndarray, side: str) -> tuple[int, int]:
+    """The vertex in the middle of the upper lid, and the one that it meets when the eye is shut."""
+    face = base + modes.mean + modes.inner
+    offset = modes.expression[modes.expression_names.index("eyeBlink_" + side)]
+    aside = (base[on_skin, 0] - base[eye, 0].mean()) / LID_MIDDLE
+    upper = int(on_skin[(offset[on_skin, 1] * np.exp(-(aside**2))).argmin()])
+    still = on_skin[np.abs(offset[on_skin, 1]) < 0.25 * np.abs(offset[upper, 1])]
+    shut = face[upper] + offset[upper]
+    return upper, int(still[np.linalg.norm(face[still] - shut, axis=1).argmin()])
 
 
 def _landmark_vertices(base: np.ndarray, on_skin: np.ndarray) -> tuple[int, int, int]:

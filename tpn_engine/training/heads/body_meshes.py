@@ -12,6 +12,9 @@ from tpn_engine.training.heads.mesh import Look, Material, Mesh
 from tpn_engine.training.heads.parameters import HeadParameters
 from tpn_engine.training.heads.transfer import light_transfer, unshadowed_transfer
 
+RIM_RADIUS = 0.168  # decimetres from an eyeball's middle to its lids where they fit
+ANYWHERE = (-np.inf, np.inf)
+
 
 def proxy_mesh(
     proxy: Proxy,
@@ -75,12 +78,23 @@ def eyes_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows:
     turn = rotation("y", yaw) @ rotation("x", pitch)
     left = points[:, 0] > 0
     centre = assets.eye_centres(figure.base)[left.astype(int)]
-    points = figure.to_world((points - centre) @ turn.T + centre)
+    size = eyeball_sizes(assets, figure.neutral)[left.astype(int)][:, None]
+    points = figure.to_world(size * (points - centre) @ turn.T + centre)
     normals = unit(points - figure.to_world(centre))
     transfer = light_transfer(shadows.full(), points, normals, directions=64, offset=0.006)
     white = (0.86, 0.86, 0.74) if head.eye == "eye_brown" else (1.0, 0.93, 0.86)  # that picture is too bright
     look = Look(tint=white, roughness=0.14, specular=0.8)
     return proxy_mesh(proxy, points, normals, transfer, assets.textures[head.eye], "glossy", look)
+
+
+def eyeball_sizes(assets: HeadAssets, neutral: np.ndarray) -> np.ndarray:
+    """By how much to shrink the right and the left eyeball so that the lids lie outside them, [2].
+
+    Shapes and modes move the lids without the eyeball, which then bulges through them and stares.
+    """
+    centres = assets.eye_centres(neutral)
+    radii = [np.median(np.linalg.norm(neutral[rim] - c, axis=1)) for rim, c in zip(assets.rims, centres, strict=True)]
+    return np.clip(np.array(radii) / RIM_RADIUS, 0.84, 1)
 
 
 def mouth_meshes(assets: HeadAssets, figure: Figure, shadows: Shadows) -> list[Mesh]:
@@ -101,12 +115,13 @@ def mouth_meshes(assets: HeadAssets, figure: Figure, shadows: Shadows) -> list[M
 
 
 def decal_mesh(
-    assets: HeadAssets, name: str, figure: Figure, shadows: Shadows, look: Look, offset: float = 0.0
+    assets: HeadAssets, name: str, figure: Figure, shadows: Shadows, look: Look, band: tuple[float, float] = ANYWHERE
 ) -> Mesh:
-    """A flat part, brows or lashes, lit as the skin near it and `offset` EG3D units off it."""
+    """A flat part, brows or lashes, lit as the skin near it and brought within `band` EG3D units above it."""
     proxy = assets.proxies[name]
     points = figure.to_world(proxy.fit(figure.base))
     nearest = figure.skin.nearest(points)
     normals = figure.skin.normals[nearest]
-    raised = points + normals * offset
+    height = ((points - figure.skin.points[nearest]) * normals).sum(1, keepdims=True)
+    raised = points + normals * (np.clip(height, *band) - height)
     return proxy_mesh(proxy, raised, normals, shadows.on_skin[nearest], assets.textures[name], "decal", look)

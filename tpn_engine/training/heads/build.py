@@ -19,11 +19,12 @@ from tpn_engine.training.heads.hair_meshes import (
 )
 from tpn_engine.training.heads.light import Light, sample_light
 from tpn_engine.training.heads.mesh import Look, Mesh, linear_color
-from tpn_engine.training.heads.parameters import HeadParameters, sample_parameters
+from tpn_engine.training.heads.parameters import HeadParameters, brow_color, sample_parameters
 from tpn_engine.training.heads.skin import SkinPainter
 from tpn_engine.training.heads.transfer import occluder
 
 GUIDE_TRANSMITTANCE, CARD_TRANSMITTANCE = 0.4, 0.45  # of the hair as the skin sees it
+BROW_BAND = (0.0006, 0.0016)  # EG3D units above the skin in which brow cards lie
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class HeadBuilder:
         if head.brows.hairs > 0:
             meshes.append(brow_mesh(assets, head, figure, shadows))
         else:
-            meshes.append(decal_mesh(assets, head.brows.card, figure, shadows, brow_look(head), offset=0.0006))
+            meshes.append(decal_mesh(assets, head.brows.card, figure, shadows, brow_look(head), BROW_BAND))
         if cards:
             meshes.append(card_mesh(assets, head, cards, shadows))
         if strands:
@@ -91,5 +92,5 @@ def lash_look(head: HeadParameters) -> Look:
 
 
 def brow_look(head: HeadParameters) -> Look:
-    """Brows drawn on a card, darker than the hair."""
-    return Look(tint=linear_color(np.clip(head.hair_color * 0.4, 0.005, 0.22)), opacity=1.5)
+    """Brows drawn on a card."""
+    return Look(tint=linear_color(brow_color(head)), opacity=1.2)

@@ -8,6 +8,9 @@ import numpy as np
 
 from tpn_engine.training.heads.assets import FaceModes
 
+WIDEST_GAP = 0.0275  # EG3D units (10 mm) that lids stand apart at ease
+RELAXATION = 0.85  # the share of what is beyond it that is taken back: surprise still widens eyes
+
 
 @dataclass(frozen=True)
 class Expression:
@@ -29,7 +32,7 @@ def sample_expression(modes: FaceModes, rng: np.random.Generator) -> Expression:
         return float(rng.uniform(low, high))
 
     mood = rng.random()
-    weights["eyeBlink_L"] = weights["eyeBlink_R"] = between(0.06, 0.24)
+    weights["eyeBlink_L"] = weights["eyeBlink_R"] = between(0.08, 0.24)
     if mood < 0.22:
         pass
     elif mood < 0.60:
@@ -47,7 +50,7 @@ def sample_expression(modes: FaceModes, rng: np.random.Generator) -> Expression:
     elif mood < 0.85:
         both("browInnerUp", between(0.2, 0.9))
         both("browOuterUp", between(0.1, 0.9))
-        both("eyeWide", between(0, 0.7))
+        both("eyeWide", between(0, 0.3))
         weights["jawOpen"] = between(0, 0.35)
     elif mood < 0.93:
         both("browDown", between(0.3, 0.9))
@@ -63,6 +66,19 @@ def sample_expression(modes: FaceModes, rng: np.random.Generator) -> Expression:
     if rng.random() < 0.04:
         both("eyeBlink", between(0.8, 1))
     return Expression(weights, (float(rng.normal(0, 0.12)), float(rng.normal(0, 0.07))))
+
+
+def relaxed(expression: Expression, gap: float, closing: float) -> Expression:
+    """The expression with the lids lowered where they stand too wide open.
+
+    `gap` between the lids in EG3D units, and `closing`, by how much a whole blink narrows it. Shapes
+    and modes add up to staring eyes that no single one of them has.
+    """
+    lower = float(np.clip(RELAXATION * (gap - WIDEST_GAP) / closing, 0, 0.7))
+    weights = dict(expression.weights)
+    for name in ("eyeBlink_L", "eyeBlink_R"):
+        weights[name] = weights.get(name, 0.0) + lower
+    return Expression(weights, expression.gaze)
 
 
 def expression_offset(modes: FaceModes, expression: Expression) -> np.ndarray:

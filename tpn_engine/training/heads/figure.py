@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tpn_engine.training.heads.assets import HeadAssets
-from tpn_engine.training.heads.expression import Expression, expression_offset
+from tpn_engine.training.heads.expression import Expression, expression_offset, relaxed
 from tpn_engine.training.heads.geometry import Similarity, similarity, vertex_normals
 from tpn_engine.training.heads.identity import Identity, apply_identity
 from tpn_engine.training.heads.mesh import Surface
@@ -25,6 +25,8 @@ FIVE_POINTS = UNIT * np.array(
         [0.2523, -0.3815, 0.2243],
     ]
 )
+A_TENTH_SHUT = Expression({"eyeBlink_L": 0.1, "eyeBlink_R": 0.1}, (0.0, 0.0))
+LEAST_CLOSING = 0.01  # EG3D units
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,23 @@ class Shadows:
 def make_figure(assets: HeadAssets, person: Identity, expression: Expression) -> Figure:
     """The shape: morphed, aligned on five points of the neutral face, subdivided."""
     neutral = apply_identity(assets, person)
-    base = neutral + expression_offset(assets.modes, expression)
     to_world = similarity(assets.five_points(neutral), FIVE_POINTS)
+    base = neutral + expression_offset(assets.modes, expression)
+    gap = to_world.scale * lid_gap(assets, base)
+    closing = gap - to_world.scale * lid_gap(assets, base + expression_offset(assets.modes, A_TENTH_SHUT))
+    base = neutral + expression_offset(assets.modes, relaxed(expression, gap, max(10 * closing, LEAST_CLOSING)))
 
     def surface(vertices: np.ndarray) -> Surface:
         points = assets.skin.subdivision @ to_world(vertices)
         return Surface(points, vertex_normals(points, assets.skin.triangles), assets.skin.triangles)
 
     return Figure(neutral, base, to_world, surface(neutral), surface(base))
+
+
+def lid_gap(assets: HeadAssets, base: np.ndarray) -> float:
+    """How far upper and lower lid are apart in the middle, the mean of both eyes, decimetres."""
+    upper, lower = np.array(assets.lids).T
+    return float(np.linalg.norm(base[upper] - base[lower], axis=1).mean())
 
 
 def cast_shadows(skin: Surface, hair: Occluder | None) -> Shadows:

@@ -44,6 +44,10 @@ CARDS = {
 }
 
 
+# Sets whose fringe hangs over an eye: a portrait's eyes are free, so their wearers have strands instead.
+OVER_AN_EYE = ("short03", "bob01", "bob02")
+
+
 @dataclass(frozen=True)
 class Hairstyle:
     """How strands grow; lengths in EG3D units.
@@ -90,7 +94,8 @@ def sample_hair(female: bool, melanin: float, rng: np.random.Generator) -> str:
     weights = {name: pair[0 if female else 1] for name, pair in CARDS.items()}
     weights["afro01"] = 2 * (melanin > 0.4) + 0.1
     p = np.array(list(weights.values()), float)
-    return "hair_" + str(rng.choice(list(weights), p=p / p.sum()))
+    chosen = str(rng.choice(list(weights), p=p / p.sum()))
+    return "strands" if chosen in OVER_AN_EYE else "hair_" + chosen
 
 
 def sample_hairstyle(female: bool, melanin: float, old: float, rng: np.random.Generator) -> Hairstyle:

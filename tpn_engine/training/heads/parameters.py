@@ -115,7 +115,7 @@ def sample_parameters(assets: HeadAssets, rng: np.random.Generator) -> HeadParam
     beard = sample_beard(person, rng)
     clothing = sample_clothing(rng)
     brow_hairs = int(rng.uniform(900, 2000)) if rng.random() < (0.35 if person.female else 0.8) else 0
-    brows = Brows(brow_card, brow_hairs, float(rng.uniform(0.011, 0.019)))
+    brows = Brows(brow_card, brow_hairs, float(rng.uniform(0.009, 0.015)))
     seed = int(rng.integers(1 << 31))
     freckles = float(rng.uniform(0.2, 0.9)) * (melanin < 0.35)
     roughness = float(rng.uniform(0.38, 0.58))
@@ -134,6 +134,11 @@ def sample_parameters(assets: HeadAssets, rng: np.random.Generator) -> HeadParam
         hairstyle=hairstyle,
         clothing=clothing,
     )
+
+
+def brow_color(head: HeadParameters) -> np.ndarray:
+    """The brows' linear RGB [3]: the hair's, darker, and never as light as white hair."""
+    return np.clip(head.hair_color * 0.5, 0.006, 0.25)
 
 
 def sample_skin_tone(person: Identity, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -186,5 +191,5 @@ def sample_beard(person: Identity, rng: np.random.Generator) -> Beard:
     if not person.female and not person.child:
         fullness = float(rng.choice([0, rng.uniform(0.1, 0.5), rng.uniform(0.5, 0.95)], p=[0.4, 0.35, 0.25]))
     if fullness > 0:
-        length = float(rng.choice([0, rng.uniform(0.01, 0.03), rng.uniform(0.02, 0.07)], p=[0.5, 0.3, 0.2]))
+        length = float(rng.choice([0, rng.uniform(0.005, 0.016), rng.uniform(0.014, 0.045)], p=[0.55, 0.3, 0.15]))
     return Beard(fullness, length, BEARD_AREAS[rng.choice(len(BEARD_AREAS))])

@@ -38,12 +38,12 @@ def make_ribbons(
     centre: np.ndarray,
     rng: np.random.Generator,
     *,
-    width: float,
+    width: float | np.ndarray,
     taper: float = 0.35,
 ) -> Ribbons:
     """Ribbons along `curves` [K,n,3] that lie about flat around `centre`.
 
-    `width` in EG3D units at the root, `taper` the share of it left at the tip, `shade` [n] each
+    `width` in EG3D units at the root, of all or [n] of each, `taper` the share of it left at the tip, `shade` [n] each
     ribbon's own brightness. Roll and width vary from ribbon to ribbon.
     """
     sections, count = curves.shape[:2]
@@ -51,7 +51,8 @@ def make_ribbons(
     roll = rng.normal(0, 0.5, (1, count, 1))
     direction = across * np.cos(roll) + outward * np.sin(roll)
     along = np.linspace(0, 1, sections)
-    widths = (width * (1 - (1 - taper) * along**2))[:, None, None] * np.exp(rng.normal(0, 0.25, (1, count, 1)))
+    tapered = (1 - (1 - taper) * along**2)[:, None, None]
+    widths = tapered * np.reshape(width, (1, -1, 1)) * np.exp(rng.normal(0, 0.25, (1, count, 1)))
     half = (direction * widths * 0.5).transpose(1, 0, 2)
     middle = curves.transpose(1, 0, 2)
     positions = np.stack([middle - half, middle + half], 2)

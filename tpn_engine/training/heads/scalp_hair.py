@@ -12,7 +12,8 @@ from tpn_engine.training.heads.hair import Hairstyle
 from tpn_engine.training.heads.mesh import Surface
 from tpn_engine.training.heads.ribbons import outward_frame, random_waves
 
-STRANDS, GUIDES = 6500, 700
+STRANDS, GUIDES = 9000, 700
+EDGE_FINENESS = 0.35  # how wide strands are at the hairline, relative to the others
 SECTIONS = {"buzz": 3, "short": 6, "medium": 9, "long": 12, "curly": 10}
 SKULL_CENTRE = np.array([0, 0.115, -0.035])  # EG3D units, as all positions here
 COMB_DIRECTIONS = {"fwd": (0, 0, 1.0), "back": (0, 0.1, -1.0), "up": (0, 1.0, 0.15)}
@@ -20,11 +21,15 @@ COMB_DIRECTIONS = {"fwd": (0, 0, 1.0), "back": (0, 0.1, -1.0), "up": (0, 1.0, 0.
 
 @dataclass(frozen=True)
 class ScalpHair:
-    """`strands` [K,n,3] and `guides` [K,g,3], root first; `guide` [n] is each strand's nearest guide."""
+    """`strands` [K,n,3] and `guides` [K,g,3], root first; `guide` [n] is each strand's nearest guide.
+
+    `fineness` [n] is 1 in the depth of the hair, less for the fine hairs at its edge.
+    """
 
     strands: np.ndarray
     guides: np.ndarray
     guide: np.ndarray
+    fineness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def grow_scalp_hair(skin: Surface, scalp: np.ndarray, style: Hairstyle, rng: np.
     grown = grow_guides(skin, guides, direction, length, style)
     curves, guide = fill_between(strands, guides, grown, style, rng)
     curves = curl(curves, guide, len(chosen), style, rng)
-    return ScalpHair(push_out(skin, curves), grown, guide)
+    fineness = EDGE_FINENESS + (1 - EDGE_FINENESS) * smoothstep(0.3, 1.0, planted.of(density[:, None], skin.triangles))
+    return ScalpHair(push_out(skin, curves), grown, guide, fineness[:, 0])
 
 
 def recede(points: np.ndarray, scalp: np.ndarray, recession: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from tpn_engine.training.heads.assets import ATLAS_HEIGHT, ATLAS_WIDTH, HeadAssets
-from tpn_engine.training.heads.parameters import HeadParameters
+from tpn_engine.training.heads.parameters import HeadParameters, brow_color
 
 NOISE_SIZE = 1024
 NOISE_RADII = (1.0, 4, 16, 48)  # texels
@@ -152,7 +152,7 @@ class SkinPainter:
 
 
 def coats(head: HeadParameters, rng: np.random.Generator) -> Iterator[Coat]:
-    """What is painted over the skin, in order: blush, hair roots, stubble, eye shadow."""
+    """What is painted over the skin, in order: blush, hair roots, stubble, brows, eye shadow."""
     tone = head.skin.linear_tone
     yield Coat("blush", np.array([1.0, 0.80, 0.80]), float(rng.uniform(0, 0.8)))
     if head.hair != "bald":
@@ -161,6 +161,8 @@ def coats(head: HeadParameters, rng: np.random.Generator) -> Iterator[Coat]:
         yield Coat("scalp", np.clip(head.hair_color * 0.5, 0.004, 0.3), float(rng.uniform(0.15, 0.7)))
     if head.beard.fullness > 0:
         yield Coat(head.beard.area, np.clip(head.hair_color * 0.45 + tone * 0.05, 0.004, 0.4), head.beard.fullness)
+    if head.brows.hairs > 0:
+        yield Coat("brow", brow_color(head), 0.55)
     if head.identity.gender < 0.4 and rng.random() < 0.3:
         yield Coat("eyelid", np.clip(tone * 0.4 * np.array([1, 0.85, 0.9]), 0, 1), float(rng.uniform(0.05, 0.25)))
 
