@@ -20,6 +20,15 @@ from tpn_engine.errors import CancelledError, FileError
 from tpn_engine.progress import Progress
 from tpn_engine.training.data import HeadViews
 from tpn_engine.training.heads.__main__ import main as render_command
+from tpn_engine.training.heads.accessories import (
+    Accessories,
+    Earrings,
+    Glasses,
+    Headwear,
+    sample_accessories,
+    sample_glasses,
+    sample_headwear,
+)
 from tpn_engine.training.heads.assets import HeadAssets, texels_at
 from tpn_engine.training.heads.body_meshes import eyeball_sizes
 from tpn_engine.training.heads.build import HeadBuilder
@@ -37,8 +46,10 @@ from tpn_engine.training.heads.geometry import (
     unit,
     vertex_normals,
 )
+from tpn_engine.training.heads.glasses import glasses_shape
 from tpn_engine.training.heads.hair import KINDS, OVER_AN_EYE, Hairstyle, sample_hair
 from tpn_engine.training.heads.hair_meshes import plant_brows
+from tpn_engine.training.heads.headwear import CENTRES, headwear_shape
 from tpn_engine.training.heads.identity import sample_identity
 from tpn_engine.training.heads.light import Light, harmonics_basis, irradiance, sample_light
 from tpn_engine.training.heads.mesh import Look, Mesh, Surface
@@ -512,6 +523,87 @@ def test_no_hair_hangs_over_an_eye():
     drawn = {sample_hair(female, 0.3, rng) for female in (False, True) for _ in range(500)}
     assert "strands" in drawn
     assert not drawn & {"hair_" + name for name in OVER_AN_EYE}
+
+
+def face_with_nose() -> Surface:
+    """A ball for a head, with a nose and ears in front and beside it, EG3D units."""
+    directions, quads = ball(5)
+    x, y, z = directions.T
+    nose = 0.06 * np.exp(-((x / 0.12) ** 2) - (y / 0.25) ** 2) * (z > 0)
+    ears = 0.05 * np.exp(-(((z + 0.4) / 0.15) ** 2) - (y / 0.3) ** 2)
+    points = directions * 0.2 * np.array([0.85, 1.2, 1]) + np.stack([np.sign(x) * ears, 0 * x, nose], 1)
+    points += np.array([0, 0.05, -0.03])
+    triangles = quads_to_triangles(quads)
+    return Surface(points, vertex_normals(points, triangles), triangles)
+
+
+@pytest.mark.parametrize("radius", [0.002, 0.006])
+def test_glasses_stand_before_the_eyes_and_cut_nothing(radius):
+    skin = face_with_nose()
+    eyes = np.array([[-0.084, 0.078, 0.08], [0.084, 0.078, 0.08]])
+    glasses = Glasses((0.1, 0.1, 0.1), radius, (0.058, 0.042), 2.5, dark=True)
+    frame, lenses = glasses_shape(glasses, eyes, skin)
+    for eye in eyes:
+        before = np.linalg.norm(lenses.points[:, :2] - eye[:2], axis=1) < 0.04
+        assert before.any()
+        assert lenses.points[before, 2].min() > eye[2] + 0.03
+    assert np.abs(frame.points[:, 0].min() + frame.points[:, 0].max()) < 0.01
+    nearest = skin.nearest(frame.points)
+    height = ((frame.points - skin.points[nearest]) * skin.normals[nearest]).sum(1)
+    ear_front = skin.points[skin.points[:, 0].argmax(), 2] + 0.1
+    assert height[frame.points[:, 2] > ear_front].min() > 0
+    assert frame.points[:, 2].min() < ear_front  # temples go back to the ears
+    assert np.isfinite(frame.normals).all()
+    np.testing.assert_allclose(np.linalg.norm(frame.normals, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cap", "scarf"])
+def test_headwear_covers_the_scalp_and_leaves_the_face(kind):
+    skin = face_with_nose()
+    worn = Headwear(kind, (0.2, 0.1, 0.1), 84 if kind == "cap" else 114, 0.012, 0.02, 1.0)
+    shell = headwear_shape(worn, skin)
+    a, b, c = (shell.points[shell.triangles[:, k]] for k in range(3))
+    outward = (np.cross(b - a, c - a) * (a - CENTRES[kind])).sum(1)
+    assert (outward > 0).mean() > 0.97  # what is one-sided must be seen from outside
+    blocker = occluder(shell.points, shell.triangles, 0.0)
+
+    def hidden(points: np.ndarray, toward: np.ndarray) -> np.ndarray:
+        rays = np.broadcast_to(toward, points.shape).astype(np.float32)
+        return blocker.scene.run(points.astype(np.float32), rays, query="OCCLUDED") >= 0
+
+    top = skin.points[(skin.points[:, 1] > 0.24) & (skin.points[:, 2] < 0.05)]
+    back = skin.points[(skin.points[:, 1] > 0.12) & (skin.points[:, 2] < -0.15)]
+    assert hidden(top, np.array([0, 1, 0])).mean() > 0.95
+    assert hidden(back, np.array([0, 0, -1])).mean() > 0.95
+    face = skin.points[(skin.points[:, 2] > 0.08) & (skin.points[:, 1] < 0.12) & (skin.points[:, 1] > -0.05)]
+    assert not hidden(face, np.array([0, 0, 1])).any()
+
+
+def test_accessories_are_worn_as_often_as_said():
+    rng = np.random.default_rng(0)
+    women = [sample_accessories(True, False, rng) for _ in range(3000)]
+    men = [sample_accessories(False, False, rng) for _ in range(3000)]
+    assert np.mean([worn.glasses is not None for worn in men]) == pytest.approx(0.12, abs=0.03)
+    assert np.mean([worn.headwear is not None for worn in women + men]) == pytest.approx(0.06, abs=0.02)
+    assert np.mean([worn.earrings is not None for worn in women]) == pytest.approx(0.12, abs=0.03)
+    assert not any(worn.earrings for worn in men)
+
+
+def test_worn_things_become_meshes(builder):
+    head = builder.head(2)
+    figure = make_figure(builder.assets, head.parameters.identity, head.parameters.expression)
+    rng = np.random.default_rng(0)
+
+    def count(**worn: object) -> int:
+        accessories = replace(Accessories(None, None, None), **worn)
+        bald = replace(head.parameters, hair="bald", accessories=accessories)
+        return len(builder.meshes(bald, figure))
+
+    bare = count()
+    assert count(glasses=replace(sample_glasses(rng), dark=False)) == bare + 1
+    assert count(glasses=replace(sample_glasses(rng), dark=True)) == bare + 2
+    assert count(earrings=Earrings("hoop", (0.6, 0.5, 0.2), 0.03)) == bare + 1
+    assert count(headwear=sample_headwear(True, rng)) == bare + 1
 
 
 def test_ages_have_bands(builder):

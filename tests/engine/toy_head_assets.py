@@ -20,6 +20,7 @@ BOTH_SIDES += ("eyeWide", "eyeBlink", "eyeLookUp", "browDown", "browInnerUp", "b
 EXPRESSIONS = [name + side for name in BOTH_SIDES for side in ("_L", "_R")] + ["jawOpen", "mouthFunnel", "mouthPucker"]
 SHAPES = "nose/nose-hump-incr nose/nose-hump-decr ears/l-ear-flap-incr ears/l-ear-flap-decr ears/r-ear-flap-incr"
 SHAPES += " ears/r-ear-flap-decr asym/asym-chin-1-l head/head-scale-depth-incr chin/chin-cleft"
+SHAPES += " ears/l-ear-lobe-incr ears/r-ear-lobe-incr"
 
 
 def ball(steps: int) -> tuple[np.ndarray, np.ndarray]:

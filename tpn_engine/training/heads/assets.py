@@ -152,6 +152,7 @@ class HeadAssets:
     eyes: tuple[np.ndarray, np.ndarray]  # base vertices around the right and the left eyeball
     rims: tuple[np.ndarray, np.ndarray]  # base vertices of right and left lids' rims, which lie on the eyeball
     lids: tuple[tuple[int, int], tuple[int, int]]  # base vertices: middle of right and left upper lid, and below it
+    lobes: tuple[int, int]  # base vertices: the lowest of the right and of the left earlobe
     landmarks: tuple[int, int, int]  # base vertices: tip of the nose, right and left corner of the mouth
 
     @classmethod
@@ -167,9 +168,10 @@ class HeadAssets:
             face_modes = _modes(modes)
             on_skin = np.unique(makehuman["body_faces"])
             eyes = (makehuman["joint-r-eye"].astype(int), makehuman["joint-l-eye"].astype(int))
+            targets = _targets(makehuman)
             return cls(
                 base=base,
-                targets=_targets(makehuman),
+                targets=targets,
                 modes=face_modes,
                 skin=_skin(makehuman, base, masks),
                 proxies=_proxies(makehuman),
@@ -178,6 +180,7 @@ class HeadAssets:
                 eyes=eyes,
                 rims=(_rim(face_modes, base, on_skin, eyes[0]), _rim(face_modes, base, on_skin, eyes[1])),
                 lids=(_lid(face_modes, base, on_skin, eyes[0], "R"), _lid(face_modes, base, on_skin, eyes[1], "L")),
+                lobes=(_lobe(targets, base, "r"), _lobe(targets, base, "l")),
                 landmarks=_landmark_vertices(base, on_skin),
             )
         except (OSError, KeyError, ValueError) as error:
@@ -289,6 +292,11 @@ def _proxy(makehuman: dict[str, np.ndarray], name: str, scale: dict[str, tuple[i
         offset=part("off"),
         scale=tuple(("xyz".index(axis), i, j, rest) for axis, (i, j, rest) in scale.items()),
     )
+
+
+def _lobe(targets: MorphTargets, base: np.ndarray, side: str) -> int:
+    moved, _ = targets.offsets[f"ears/{side}-ear-lobe-incr"]
+    return int(moved[base[moved, 1].argmin()])
 
 
 def _rim(modes: FaceModes, base: np.ndarray, on_skin: np.ndarray, eye: np.ndarray) -> np.ndarray:

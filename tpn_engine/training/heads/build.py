@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tpn_engine.training.heads.accessory_meshes import earrings_mesh, glasses_meshes, headwear_mesh
 from tpn_engine.training.heads.assets import HeadAssets
 from tpn_engine.training.heads.body_meshes import cloth_mesh, decal_mesh, eyes_mesh, mouth_meshes, skin_mesh
 from tpn_engine.training.heads.figure import Figure, cast_shadows, make_figure
@@ -17,6 +18,7 @@ from tpn_engine.training.heads.hair_meshes import (
     grow_strands,
     strand_mesh,
 )
+from tpn_engine.training.heads.headwear import headwear_shape
 from tpn_engine.training.heads.light import Light, sample_light
 from tpn_engine.training.heads.mesh import Look, Mesh, linear_color
 from tpn_engine.training.heads.parameters import HeadParameters, brow_color, sample_parameters
@@ -55,9 +57,12 @@ class HeadBuilder:
 
     def meshes(self, head: HeadParameters, figure: Figure) -> list[Mesh]:
         """All meshes of a head."""
-        assets = self.assets
-        strands = cards = hair = None
-        if head.hair == "strands":
+        assets, worn = self.assets, head.accessories
+        strands = cards = shell = hair = None
+        if worn.headwear:  # it hides the hair
+            shell = headwear_shape(worn.headwear, figure.skin)
+            hair = occluder(shell.points, shell.triangles, 0.0)
+        elif head.hair == "strands":
             strands = grow_strands(assets, head, figure)
             guides = strands.guide_ribbons
             hair = occluder(guides.positions, guides.triangles, GUIDE_TRANSMITTANCE)
@@ -83,6 +88,12 @@ class HeadBuilder:
             meshes.append(strand_mesh(head, strands, shadows))
         if head.beard.length > 0:
             meshes.append(beard_mesh(assets, head, figure, shadows))
+        if worn.headwear and shell:
+            meshes.append(headwear_mesh(worn.headwear, shell, shadows))
+        if worn.glasses:
+            meshes.extend(glasses_meshes(assets, worn.glasses, figure, shadows))
+        if worn.earrings:
+            meshes.append(earrings_mesh(assets, worn.earrings, figure, shadows))
         return meshes
 
 

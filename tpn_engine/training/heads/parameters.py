@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from tpn_engine.training.heads.accessories import Accessories, sample_accessories
 from tpn_engine.training.heads.assets import HeadAssets
 from tpn_engine.training.heads.clothing import Clothing, sample_clothing
 from tpn_engine.training.heads.expression import Expression, sample_expression
@@ -30,7 +31,7 @@ SKIN_TONES = np.array(
 LIPSTICKS = ((0.45, 0.05, 0.07), (0.5, 0.12, 0.13), (0.35, 0.05, 0.10), (0.55, 0.16, 0.14))  # linear RGB
 
 # One random stream a purpose, so that a change in one part leaves the others as they are.
-STREAMS = {"paint": 1, "hair": 3, "beard": 4, "brows": 5, "cloth": 7, "skin": 11}
+STREAMS = {"paint": 1, "hair": 3, "beard": 4, "brows": 5, "cloth": 7, "skin": 11, "accessories": 13}
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class HeadParameters:
     hair_mirrored: bool
     hairstyle: Hairstyle
     clothing: Clothing
+    accessories: Accessories
 
     def rng(self, purpose: str) -> np.random.Generator:
         """The random stream of one of STREAMS."""
@@ -133,6 +135,9 @@ def sample_parameters(assets: HeadAssets, rng: np.random.Generator) -> HeadParam
         hair_mirrored=hair_mirrored,
         hairstyle=hairstyle,
         clothing=clothing,
+        accessories=sample_accessories(
+            person.female, person.child, np.random.default_rng(seed + STREAMS["accessories"])
+        ),
     )
 
 
