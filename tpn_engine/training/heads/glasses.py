@@ -12,7 +12,7 @@ from tpn_engine.training.heads.shapes import Shape, fan, join, tube
 OUTLINE_POINTS, TEMPLE_POINTS = 48, 20
 # EG3D units (37 cm): lenses stand this far before the eyeball's middle and off the skin.
 EYE_DISTANCE, CLEARANCE = 0.07, 0.005
-BELOW_EYE, EAR_DEPTH = 0.006, 0.10
+BELOW_EYE, EAR_DEPTH, EAR_DROP = 0.006, 0.10, 0.12
 HINGE_HEIGHT = 0.8  # how far up a lens's outer end the hinge sits: 0 at the widest place, 1 at its corner
 WRAP = 0.7  # how much glasses bend around the face: z falls by this times x squared
 REACH = 0.014  # within which the skin beside a point of the frame counts as behind it
@@ -52,7 +52,7 @@ def lens_outline(glasses: Glasses, eye: np.ndarray) -> np.ndarray:
 
 def front_of(skin: Surface, points: np.ndarray) -> np.ndarray:
     """How far forward the skin reaches straight behind and before `points` [N,3], z [N]; -1 where there is none."""
-    face = skin.points[skin.points[:, 2] > 0]
+    face = skin.seen[skin.seen[:, 2] > 0]
     near = KDTree(face[:, :2]).query_ball_point(points[:, :2], REACH)
     return np.array([face[index, 2].max() if index else -1.0 for index in near])
 
@@ -61,8 +61,11 @@ def temple(outline: np.ndarray, skin: Surface, radius: float) -> np.ndarray:
     """From the outer end of a lens back along the head to between it and the ear, [K,3]."""
     side = np.sign(outline[:, 0].mean())
     hinge = outline[(side * outline[:, 0] + HINGE_HEIGHT * outline[:, 1]).argmax()]
-    beside = skin.points[np.abs(skin.points[:, 1] - hinge[1]) < 0.03] * np.array([side, 1, 1])
-    ear = beside[beside[:, 0].argmax()]
+    points = skin.seen * np.array([side, 1, 1])
+    height = points[:, 1] - hinge[1]
+    level = points[(height > -EAR_DROP) & (height < REACH)]
+    ear = level[level[:, 0].argmax()]
+    beside = points[np.abs(height) < 0.03]
     z = np.linspace(hinge[2], ear[2] + EAR_DEPTH / 2, TEMPLE_POINTS)
     head = beside[beside[:, 2] > ear[2] + EAR_DEPTH]  # temples run between the ear and the head
     x = np.full(TEMPLE_POINTS, side * hinge[0])

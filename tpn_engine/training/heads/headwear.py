@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
 from tpn_engine.training.heads.accessories import Headwear
@@ -36,8 +36,7 @@ def headwear_shape(headwear: Headwear, skin: Surface) -> Shape:
     )
     centre = CENTRES[headwear.kind]
     tight = np.minimum(distances(skin, centre, directions.reshape(-1, 3)), FARTHEST).reshape(RINGS, SPOKES)
-    smooth = np.maximum(gaussian_filter(tight, SMOOTHING, mode=("nearest", "wrap")), tight)
-    smooth = gaussian_filter(smooth, SMOOTHING, mode=("nearest", "wrap")) + headwear.thickness
+    smooth = smoothed(np.maximum(smoothed(tight), tight)) + headwear.thickness
     loose = headwear.slack * (1 - smoothstep(0.1, 0.8, share)) * (headwear.kind == "cap")
     cuff = CUFF * smoothstep(0.74, 0.78, share) * (headwear.kind == "cap")
     points = (centre + directions * (smooth + (loose + cuff)[:, None])[..., None]).reshape(-1, 3)
@@ -48,9 +47,15 @@ def headwear_shape(headwear: Headwear, skin: Surface) -> Shape:
     return Shape(points, normals, uv, triangles)
 
 
+def smoothed(grid: np.ndarray) -> np.ndarray:
+    """A grid [RINGS,SPOKES] blurred along the spokes and around the rings."""
+    along = gaussian_filter1d(grid, SMOOTHING, axis=0, mode="nearest")
+    return gaussian_filter1d(along, SMOOTHING, axis=1, mode="wrap")
+
+
 def distances(skin: Surface, centre: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """How far the skin reaches from `centre` about `directions` [N,3], [N]."""
-    offset = skin.points - centre
+    offset = skin.seen - centre
     distance = np.linalg.norm(offset, axis=1)
     _, near = KDTree(offset / distance[:, None]).query(directions, k=NEIGHBOURS)
     return distance[near].max(1)

@@ -66,6 +66,11 @@ class Surface:
     triangles: np.ndarray
 
     @cached_property
+    def seen(self) -> np.ndarray:
+        """The points that the triangles meet in, [M,3]; the others are MakeHuman's helpers beside the body."""
+        return self.points[np.unique(self.triangles)]
+
+    @cached_property
     def _tree(self) -> KDTree:
         return KDTree(self.points)
 
