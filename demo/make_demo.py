@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Head Capture authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From scikit-image's photo of an astronaut to a head, a Blender scene, a turntable and a contact sheet."""
+"""From scikit-image's photo of an astronaut to a head, a Blender scene, a turntable and contact sheets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where the add-on lies, whi
 
 FRAMES, SIZE = 48, 512
 YAWS = (-40, -20, 20, 40)
+AROUND, ROW = 12, 6  # pictures of the mesh in a turn, and in a row of the sheet
 BACKDROP = (0.03, 0.031, 0.034)  # linear; dark grey lets dark hair and pale skin stand out alike
 
 
@@ -44,15 +45,22 @@ def main() -> None:
         source = capture.render(size=TILE)
         views = [(f"{yaw:+d}°", capture.render(yaw=yaw, size=TILE)) for yaw in YAWS]
     with tempfile.TemporaryDirectory() as scratch, step("Blender: head.blend and turntable.mp4"):
-        meshes = blender_part(capture, mesh, out, Path(scratch))
+        meshes, around = blender_part(capture, mesh, out, Path(scratch))
     crop = Image.fromarray(capture.crop)
     first_row = [("portrait", Image.open(photo)), ("aligned crop", crop), ("source view", source)]
     contact_sheet([first_row + meshes[:2], views + meshes[2:]]).save(out / "sheet.png")
-    print(f"Done: see {out / 'sheet.png'}, {out / 'turntable.mp4'}, {out / 'head.blend'}", flush=True)
+    contact_sheet([around[at : at + ROW] for at in range(0, AROUND, ROW)]).save(out / "around.png")
+    print(
+        f"Done: see {out / 'sheet.png'}, {out / 'around.png'}, {out / 'turntable.mp4'}, {out / 'head.blend'}",
+        flush=True,
+    )
 
 
-def blender_part(capture: Capture, mesh: HeadMesh, out: Path, scratch: Path) -> list[tuple[str, Image.Image]]:
-    """Builds and saves the scene, renders the turntable; returns captioned pictures of the mesh."""
+Captioned = list[tuple[str, Image.Image]]
+
+
+def blender_part(capture: Capture, mesh: HeadMesh, out: Path, scratch: Path) -> tuple[Captioned, Captioned]:
+    """Builds and saves the scene, renders the turntable; returns some pictures of the mesh, and some all around it."""
     os.environ["BLENDER_USER_RESOURCES"] = str(scratch / "profile")  # not the user's own Blender settings
     with output_to(out / "blender.log"):
         import bpy
@@ -87,7 +95,10 @@ def blender_part(capture: Capture, mesh: HeadMesh, out: Path, scratch: Path) -> 
         ):
             render_still(scene, head, camera, scratch / "mesh.png", options)
             pictures.append((caption, Image.open(scratch / "mesh.png").convert("RGB")))
-        return pictures
+        render_orbit(scene, head, scratch / "around", RenderOptions(width=TILE, height=TILE), AROUND)
+        files = sorted((scratch / "around").glob("*.png"))
+        around = [(f"{360 * at // AROUND}°", Image.open(file).convert("RGB")) for at, file in enumerate(files)]
+        return pictures, around
 
 
 @contextmanager

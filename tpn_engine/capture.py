@@ -38,7 +38,8 @@ class Capture:
 
     `codes` are the pivot's W+ latent codes [num_ws, w_dim]; `crop` [512, 512, 3] and `matte` [512, 512]
     are uint8; `camera` is the source camera; `provenance` is plain JSON: photo, model, method, versions,
-    warnings and seconds. `iso_level`, `border` and `colors` are the model's own for meshes.
+    warnings and seconds. `iso_level`, `border` and `colors` are the model's own for meshes; `matted` fields hold
+    nothing but the person.
     """
 
     field: TriplaneField
@@ -51,6 +52,7 @@ class Capture:
     provenance: dict[str, Any]
     border: float = 0.0
     colors: MeshColors = "model"
+    matted: bool = False
 
     def to(self, device: torch.device | str) -> Capture:
         """The same capture with its field on another device."""
@@ -65,7 +67,8 @@ class Capture:
         own: dict[str, Any] = {"level": self.iso_level, "border": self.border, "colors": self.colors}
         own |= {name: value for name, value in options.items() if value is not None}
         photo = Photo(self.crop.astype(np.float32) / 255, self.matte.astype(np.float32) / 255, self.camera)
-        return extract_mesh(self.field, MeshOptions(resolution, **own), photo=photo, progress=progress)
+        chosen = MeshOptions(resolution, **own)
+        return extract_mesh(self.field, chosen, photo=photo, matted=self.matted, progress=progress)
 
     def render(
         self,
@@ -165,6 +168,7 @@ class Capture:
             "iso_level": self.iso_level,
             "border": self.border,
             "colors": self.colors,
+            "matted": self.matted,
             "provenance": self.provenance,
         }
         write_capture_file(path, tensors, facts)
@@ -198,8 +202,9 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
         crop=tensors["crop"],
         matte=tensors["matte"],
         provenance=facts["provenance"],
-        border=facts.get("border", 0.0),  # files of version 0.1 have neither
+        border=facts.get("border", 0.0),  # old files have none of these
         colors=facts.get("colors", "model"),
+        matted=facts.get("matted", False),
     )
 
 

@@ -24,10 +24,14 @@ AcceptOption = Annotated[bool, typer.Option("--accept-licence", help="You have r
 def list_models() -> None:
     """List the models, whether they are here and under which licence."""
     from tpn_engine.checkpoints import catalog
+    from tpn_engine.checkpoints.loss_weights import LOSS_WEIGHTS
 
     for entry in catalog():
         state = "present" if entry.present else "not here"
         typer.echo(f"{entry.name:16} {state:9} {entry.summary}. Licence: {entry.licence}")
+    typer.echo("For losses and measures:")
+    for weights in LOSS_WEIGHTS.values():
+        typer.echo(f"{weights.name:16} {weights.state}. {weights.summary}. Licence: {weights.licence}")
 
 
 @models.command("get")
@@ -54,7 +58,7 @@ def add(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Files of one model: the authors' .pth, NVIDIA's .pkl, or one .safetensors.",
+            help="Files of one model: the authors' .pth, NVIDIA's .pkl, or one .safetensors; or those of losses.",
             show_default=False,
         ),
     ],
@@ -69,7 +73,7 @@ def add(
         with shown(quiet) as progress:
             path = prepared.write(progress)
     if not quiet:
-        typer.echo(f"{prepared.name} is ready: {path}")
+        typer.echo(f"Added to {path}. {lacks}." if (lacks := prepared.lacks()) else f"{prepared.name} is ready: {path}")
 
 
 @models.command("verify")

@@ -404,11 +404,9 @@ def test_unforeseen_failures_are_one_line_and_debug_says_where(
 def test_models_are_listed_with_their_licences(run: Run) -> None:
     result = run("models", "list")
     assert result.code == 0
-    assert [line.split()[0] for line in result.out.splitlines()] == [
-        "synthetic-heads",
-        "triplanenet-v2",
-        "triplanenet-v1",
-    ]
+    heads, _, losses = result.out.partition("For losses and measures:\n")
+    assert [line.split()[0] for line in heads.splitlines()] == ["synthetic-heads", "triplanenet-v2", "triplanenet-v1"]
+    assert [line.split()[0] for line in losses.splitlines()] == ["loss-lpips", "loss-identity"]
     assert result.out.count("non-commercial") == 2
 
 

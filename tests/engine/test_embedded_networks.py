@@ -12,7 +12,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.errors import ModelError
 from tpn_engine.nets.presets import Preset, RefinerPreset, synthetic_heads
 from tpn_engine.nets.refiner import Refiner
-from tpn_engine.nets.triplanenet import TriPlaneNet
+from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
 
 PRESET = synthetic_heads()
 
@@ -22,8 +22,8 @@ def build(preset: Preset = PRESET) -> TriPlaneNet:
     return TriPlaneNet(preset).eval()
 
 
-def portraits(count: int = 1, size: int = 512) -> tuple[Tensor, Tensor]:
-    photos = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(2)) * 2 - 1
+def portraits(count: int = 1, size: int = 512, channels: int = 4) -> tuple[Tensor, Tensor]:
+    photos = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(2)) * 2 - 1
     labels = torch.from_numpy(Camera.orbit(20, -10).label).expand(count, -1)
     return photos, labels
 
@@ -32,13 +32,18 @@ def with_refiner(**changes: object) -> Preset:
     return replace(PRESET, refiner=replace(PRESET.refiner, **changes))
 
 
+def version_1(pixel_shuffle: bool = False) -> Preset:
+    preset = with_refiner(version=1, pictures="camera", passes=1, pixel_shuffle=pixel_shuffle)
+    return replace(preset, matted=False)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("pixel_shuffle", [False, True])
 def test_planes_have_the_presets_shape(version: int, pixel_shuffle: bool) -> None:
-    pictures = "camera" if version == 1 else "front"
-    network = build(with_refiner(version=version, pictures=pictures, pixel_shuffle=pixel_shuffle))
-    photos, labels = portraits()
+    preset = version_1(pixel_shuffle) if version == 1 else with_refiner(pixel_shuffle=pixel_shuffle)
+    network = build(preset)
+    photos, labels = portraits(channels=preset.photo_channels)
     pivot = network.pivot(photos)
     assert pivot.codes.shape == (1, network.decoder.num_ws, PRESET.generator.w_dim)
     assert pivot.planes.shape == (1, 3, 32, 128, 128)
@@ -95,12 +100,13 @@ def test_gradients_reach_every_weight_of_both_encoders() -> None:
 
 @torch.no_grad()
 def test_cascade_is_version_1s() -> None:
-    photos, labels = portraits(size=128)
-    network = build(with_refiner(version=1, pictures="camera"))
+    photos, labels = portraits(size=128, channels=3)
+    network = build(version_1())
     pivot = network.pivot(photos)
     once = network.refine(pivot, photos, labels)
     assert not torch.equal(network.refine(pivot, photos, labels, cascade=True), once)
     network = build()
+    photos, labels = portraits(size=128)
     with pytest.raises(ModelError, match="version 1"):
         network.refine(network.pivot(photos), photos, labels, cascade=True)
 
@@ -108,6 +114,22 @@ def test_cascade_is_version_1s() -> None:
 def test_pictures_of_the_front_are_for_version_2() -> None:
     with pytest.raises(ModelError, match="version 2"):
         build(with_refiner(version=1))
+
+
+def test_a_matte_belongs_to_pictures_of_the_front() -> None:
+    with pytest.raises(ModelError, match="matte"):
+        build(with_refiner(pictures="camera"))
+
+
+@torch.no_grad()
+def test_the_second_pass_refines_what_the_first_made() -> None:
+    network = build()
+    photos, labels = portraits(size=128)
+    pivot = network.pivot(photos)
+    first = Pivot(pivot.codes, network.refine_from(network.pictures(pivot, photos, labels), pivot))
+    second = network.refine_from(network.pictures(first, photos, labels), first)
+    assert torch.equal(network.refine(pivot, photos, labels), second)
+    assert not torch.equal(first.planes, second)
 
 
 def test_refinement_and_planes_must_have_one_resolution() -> None:

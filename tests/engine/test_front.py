@@ -10,7 +10,7 @@ from tiny_model import tiny_preset
 from torch import Tensor
 
 from tpn_engine.camera import Camera
-from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface
+from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface, person_columns
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.presets import PlaneAxes
 from tpn_engine.nets.triplanenet import mirrored_label
@@ -62,6 +62,18 @@ def test_nothing_lies_before_the_surface(generator: Generator, planes: Tensor, s
         assert (field.density(ahead)[points[:, 2] < 0.4] < LEVEL).float().mean() > 0.95
 
 
+def test_columns_that_meet_nothing_are_as_deep_as_those_around(surface: FrontSurface):
+    depth, hit = surface.points[..., 2], surface.hit[:, 0] > 0
+    assert (~hit).any()
+    for head in range(2):
+        known = depth[head][hit[head]]
+        assert depth[head].min() >= known.min() - 1e-6
+        assert depth[head].max() <= known.max() + 1e-6
+    beside = ~hit[:, :, 1:] & hit[:, :, :-1]
+    step = (depth[:, :, 1:] - depth[:, :, :-1]).abs()[beside]
+    assert step.median() < 0.1
+
+
 def test_normals_of_a_plane_that_leans(generator: Generator, surface: FrontSurface):
     points, normals = surface.points, surface.normals
     along_x = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
@@ -94,6 +106,20 @@ def test_mirrored_difference_is_the_difference_of_the_mirrored_photo(
     other = front_pictures(generator, planes, surface, photo.flip(-1), mirrored_label(label))
     assert torch.allclose(pictures[:, 6:], other[:, 3:6], atol=1e-4)
     assert torch.allclose(pictures[:, 3:6], other[:, 6:], atol=1e-4)
+
+
+def test_the_matte_tells_what_the_surface_lacks(generator: Generator, planes: Tensor, surface: FrontSurface):
+    label = torch.from_numpy(Camera.orbit(0.0, 0.0, radius=1000.0, focal=1000.0).label)[None].repeat(2, 1)
+    everywhere, nowhere = torch.ones(2, 4, 64, 64), torch.full((2, 4, 64, 64), -1.0)
+    missing = surface.hit == 0
+    pictures = front_pictures(generator, planes, surface, everywhere, label)
+    assert pictures.shape[1] == 12
+    assert torch.equal(pictures[:, 3:4] > 0, ~missing)  # the surface's own matte
+    assert torch.allclose(pictures[:, 7:8][missing], torch.tensor(2.0))
+    assert pictures[:, 7:8][~missing].abs().max() < 1e-6
+    assert person_columns(surface, everywhere, label).min() == 1
+    assert torch.allclose(person_columns(surface, nowhere, label), surface.hit, atol=1e-5)
+    assert torch.equal(person_columns(surface, everywhere[:, :3], label), surface.hit)
 
 
 def test_what_grazes_or_is_out_of_the_picture_counts_for_nothing(

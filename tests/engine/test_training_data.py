@@ -14,7 +14,7 @@ from tpn_engine.training.augment import ColorShift, degrade
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import HeadViews, batches, head_files
 from tpn_engine.training.measures import compare_views, mean_measures
-from tpn_engine.training.supervision import PixelView, carve, color_points, occupancy_points
+from tpn_engine.training.supervision import PixelView, carve, color_points, occupancy_points, outline_points
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_color_points_lie_on_the_ball_and_have_its_colors(head: HeadViews) -> No
 
 def test_carving_knows_inside_from_outside(head: HeadViews) -> None:
     views = [head.view(index) for index in range(len(YAWS))]
-    at, inside, known = occupancy_points(views, 4000, np.random.default_rng(1))
+    at, inside, known = occupancy_points(views, 0, 4000, np.random.default_rng(1))
     distance = np.linalg.norm(at - CENTRE, axis=1)
     assert known.mean() > 0.7
     assert inside[known & (distance < RADIUS - 0.02)].all()
@@ -60,6 +60,29 @@ def test_carving_knows_inside_from_outside(head: HeadViews) -> None:
     beyond = (np.abs(at) > 0.5).any(1)
     assert beyond.any()
     assert known[beyond].all()
+
+
+def test_outline_points_lie_on_both_sides_of_the_outline(head: HeadViews) -> None:
+    view = head.view(0)
+    at = outline_points(view, 2000, np.random.default_rng(2))
+    distance = np.linalg.norm(at - CENTRE, axis=1)
+    assert 0.4 < (distance < RADIUS).mean() < 0.6
+    image = view.camera.project(at)[:, :2] - view.camera.project(CENTRE[None])[:, :2]
+    apart = np.linalg.norm(image, axis=1)
+    outline = np.sqrt((view.alpha > 0.5).sum() / np.pi) / SIZE
+    assert (np.abs(apart - outline) < 0.09).all()
+
+
+def test_one_view_is_enough_close_behind_its_surface(head: HeadViews) -> None:
+    view = head.view(0)
+    toward = view.camera.position - CENTRE
+    front = CENTRE + toward / np.linalg.norm(toward) * RADIUS
+    inward = CENTRE - front
+    inward = inward / np.linalg.norm(inward)
+    points = np.stack([front + 0.01 * inward, front + 0.1 * inward, front - 0.05 * inward])
+    inside, known = carve(points, [view])
+    assert inside.tolist() == [True, False, False]
+    assert known.tolist() == [True, False, True]
 
 
 def test_points_in_no_picture_count_as_empty(head: HeadViews) -> None:
@@ -102,7 +125,10 @@ def test_augmentation_keeps_black_background_black(head: HeadViews) -> None:
     shifted = ColorShift.random(rng)(view.on_black())
     assert shifted[view.alpha == 0].max() == 0
     for _ in range(20):
-        assert degrade(shifted, view.alpha, rng).min() >= 0
+        photo, matte = degrade(shifted, view.alpha, rng)
+        assert photo.min() >= 0
+        assert 0 <= matte.min() <= matte.max() <= 1
+        assert matte[view.alpha == 0].max() == 0
 
 
 def test_measures_see_the_difference(head: HeadViews) -> None:

@@ -69,7 +69,7 @@ def test_stretching_the_density_keeps_the_surface(trained: tuple[TriPlaneNet, di
 
 def test_scaling_the_planes_keeps_the_field(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
     network = deepcopy(trained[0])
-    photo, points = torch.rand(1, 3, 64, 64), torch.rand(500, 3) - 0.5
+    photo, points = torch.rand(1, 4, 64, 64), torch.rand(500, 3) - 0.5
     before = network.pivot(photo).planes
     density, colors = network.decoder.field(before[0]).sample(points)
     scale_planes(network, 0.1)

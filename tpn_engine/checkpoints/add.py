@@ -1,4 +1,4 @@
-"""From files the user has to an installed model: the authors' checkpoints, NVIDIA's pickles, our own files."""
+"""From files the user has to an installed model: the authors' checkpoints, NVIDIA's pickles, our own, losses'."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +26,9 @@ from tpn_engine.checkpoints.description import Description, description_path, re
 from tpn_engine.checkpoints.disk import check_room
 from tpn_engine.checkpoints.fit import LATENT_AVERAGE, expected_tensors, misfit, unfilled_network
 from tpn_engine.checkpoints.load import file_sha256
+from tpn_engine.checkpoints.loss_weights import LOSS_WEIGHTS, LossPart
 from tpn_engine.checkpoints.official import GENERATOR, Found, recognised
+from tpn_engine.checkpoints.perceptual import checked, loaded, loss_part_in, store
 from tpn_engine.checkpoints.pickles import RefusedError
 from tpn_engine.checkpoints.terms import EG3D, Terms
 from tpn_engine.checkpoints.torch_files import StoredTensor, opened
@@ -53,12 +55,14 @@ class Addition:
     """What adding some files would install, checked already.
 
     `terms` are those the user must accept first. `write(progress)` installs it and returns its path;
-    it raises ModelError, FileError and CancelledError, and then leaves nothing.
+    it raises ModelError, FileError and CancelledError, and then leaves nothing. `lacks` says what else must
+    be added before it is of use, if anything.
     """
 
     name: str
     terms: Terms | None
     write: Callable[[Progress], Path]
+    lacks: Callable[[], str | None] = lambda: None
 
 
 @contextmanager
@@ -77,12 +81,14 @@ def addition(files: Sequence[Path], *, preset_of: PresetOf | None = None) -> Ite
         return
     found: dict[str, _Given] = {}
     with ExitStack() as stack:
-        for file in files:
+        values = [(file, _value_in(file, stack)) for file in files]
+        parts = [loss_part_in(value) for _, value in values]
+        if any(parts):
+            yield _loss_weights(values, parts)
+            return
+        for file, value in values:
             with _about(file):
-                try:
-                    given = _Given(file, recognised(stack.enter_context(opened(file))))
-                except OSError as error:
-                    raise RefusedError(f"can't be read ({error.strerror or type(error).__name__})") from error
+                given = _Given(file, recognised(value))
             if given.found.kind in found:
                 raise ModelError(
                     f"{file.name} and {found[given.found.kind].file.name} are of one kind: add one of them."
@@ -124,6 +130,15 @@ class _Loaded:
 
     def load(self) -> Tensor:
         return self.tensor
+
+
+def _value_in(file: Path, stack: ExitStack) -> Any:
+    """What a file holds, whose tensors can be loaded until the stack is closed."""
+    with _about(file):
+        try:
+            return stack.enter_context(opened(file))
+        except OSError as error:
+            raise RefusedError(f"can't be read ({error.strerror or type(error).__name__})") from error
 
 
 @contextmanager
@@ -306,6 +321,42 @@ def _provenance(file: Path) -> str:
     return f"{file.name} (SHA-256 {sha256}{published})"
 
 
+# ---- weights of losses ---------------------------------------------------------------------------
+
+
+def _loss_weights(values: Sequence[tuple[Path, Any]], parts: Sequence[LossPart | None]) -> Addition:
+    """One or more files of LPIPS and ArcFace, in any order, also one after the other."""
+    given: dict[LossPart, tuple[Path, dict[str, StoredTensor]]] = {}
+    for (file, value), part in zip(values, parts, strict=True):
+        if part is None:
+            raise ModelError(f"{file} does not hold the weights of a loss: add it apart from those that do.")
+        if part in given:
+            raise ModelError(f"{file.name} and {given[part][0].name} are of one kind: add one of them.")
+        with _about(file):
+            given[part] = file, checked(part, value)
+    losses = [weights for weights in LOSS_WEIGHTS.values() if any(part in given for part in weights.parts)]
+    for weights in losses:
+        here = [part.file for part in weights.parts if part in given and part.present]
+        if here:
+            raise ModelError(f"{weights.name} has {here[0]} already: `tpn models remove {weights.name}` first.")
+
+    def write(progress: Progress) -> Path:
+        converted = []
+        for index, (part, (file, tensors)) in enumerate(given.items()):
+            progress("convert", index / len(given))
+            with _about(file):
+                converted.append(loaded(part, tensors, _provenance(file)))
+        store(converted)
+        progress("convert", 1.0)
+        return converted[0].part.path.parent
+
+    def lacks() -> str | None:
+        missing = [f"{weights.name} is {weights.state}" for weights in losses if not weights.present]
+        return "; ".join(missing) or None
+
+    return Addition(" and ".join(weights.name for weights in losses), None, write, lacks)
+
+
 # ---- our own files -------------------------------------------------------------------------------
 
 
@@ -334,7 +385,7 @@ def _own_model(file: Path) -> Addition:
         raise ModelError(f"There is no model file {file}.")
     description = verified(file)
     name = description.name
-    if not MODEL_NAME.fullmatch(name) or name == DEFAULT_MODEL:
+    if not MODEL_NAME.fullmatch(name) or name == DEFAULT_MODEL or name in LOSS_WEIGHTS:
         raise ModelError(f"{file} calls itself {name[:60]!r}, which can't be a model's name here.")
     path = models_folder() / f"{name}.safetensors"
 

@@ -10,6 +10,7 @@ from tpn_engine.checkpoints.add import GENERATOR_PART, addition, part_path, stor
 from tpn_engine.checkpoints.catalog import CatalogEntry, find_entry, how_to_install, models_folder
 from tpn_engine.checkpoints.description import Description, description_path
 from tpn_engine.checkpoints.download import download
+from tpn_engine.checkpoints.loss_weights import LOSS_WEIGHTS
 from tpn_engine.checkpoints.terms import Terms
 from tpn_engine.errors import FileError, ModelError, OptionError
 from tpn_engine.progress import SILENT, Progress
@@ -63,6 +64,8 @@ def remove_model(name: str) -> None:
     """Delete a model's files, unfinished ones too; raises ModelError where there are none of the user's."""
     if name == GENERATOR_PART:
         files = _files_of(part_path())
+    elif name in LOSS_WEIGHTS:
+        files = [file for part in LOSS_WEIGHTS[name].parts for file in _files_of(part.path)]
     else:
         entry = find_entry(name)
         if entry.path.parent != models_folder():

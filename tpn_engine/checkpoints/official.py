@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tpn_engine.checkpoints.fit import LATENT_AVERAGE
 from tpn_engine.checkpoints.pickles import DAMAGED, Held, RefusedError
-from tpn_engine.checkpoints.torch_files import StoredTensor
+from tpn_engine.checkpoints.torch_files import PARAMETER, StoredTensor
 
 GENERATOR = "decoder."  # the prefix of the generator's keys in a TriPlaneNet
 _REFINER = "triplanenet_encoder."
@@ -40,7 +40,7 @@ def recognised(value: Any) -> Found:
         raise RefusedError("holds a latent_avg that is no tensor")
     state = value.get("state_dict", value)
     if _has(state, _REFINER):
-        return Found("triplanenet", _tensors(state, ""), average)
+        return Found("triplanenet", state_tensors(state), average)
     generator = value.get("G_ema", value)
     if isinstance(generator, Held):
         attributes = generator.state if isinstance(generator.state, dict) else {}
@@ -53,7 +53,7 @@ def recognised(value: Any) -> Found:
             resolution if isinstance(resolution, int) else None,
         )
     if _has(generator, _GENERATOR_MARK):
-        return Found("generator", _tensors(generator, GENERATOR), average, _settings(value.get("init_kwargs")))
+        return Found("generator", state_tensors(generator, GENERATOR), average, _settings(value.get("init_kwargs")))
     parts = ", ".join(str(key)[:30] for key in list(value)[:4] if isinstance(key, str))
     raise RefusedError(f"holds neither TriPlaneNet nor an EG3D generator (but {parts or 'nothing'})")
 
@@ -62,17 +62,23 @@ def _has(state: Any, prefix: str) -> bool:
     return isinstance(state, dict) and any(isinstance(key, str) and key.startswith(prefix) for key in state)
 
 
-def _tensors(state: dict[Any, Any], prefix: str) -> dict[str, StoredTensor]:
+def state_tensors(state: dict[Any, Any], prefix: str = "") -> dict[str, StoredTensor]:
+    """A state dict's tensors, `prefix` before their names, without latent_avg; raises RefusedError for other things."""
     found = {}
     if len(state) > _MOST_KEYS:
         raise RefusedError("holds more tensors than any model: it may be hostile")
     for key, value in state.items():
         if key == LATENT_AVERAGE:
             continue
-        if type(key) is not str or type(value) is not StoredTensor:
+        tensor = value.arguments[0] if _is_parameter(value) else value
+        if type(key) is not str or type(tensor) is not StoredTensor:
             raise RefusedError(f"holds something other than a tensor as {str(key)[:60]!r}")
-        found[prefix + key] = value
+        found[prefix + key] = tensor
     return found
+
+
+def _is_parameter(value: Any) -> bool:
+    return type(value) is Held and value.path == PARAMETER and len(value.arguments) > 0
 
 
 def _module_tensors(generator: Held) -> dict[str, StoredTensor]:

@@ -2,7 +2,7 @@
 
 A name in a pickle stays a name (`Global`). It must be on the caller's list, and what is made with it
 is an inert `Held`, or what the caller's own function for that name returns. Only the opcodes that
-Python's pickler writes with protocols 2 to 5 are known.
+Python's pickler writes with protocols 2 to 5 are known, Python 2's short texts among them.
 """
 
 from __future__ import annotations
@@ -236,6 +236,7 @@ _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
     0x8A: _Machine.long,
     ord("X"): lambda m: m.push_text(m.number("<I")),
     0x8C: lambda m: m.push_text(m.number("<B")),
+    ord("U"): lambda m: m.push_text(m.number("<B")),  # SHORT_BINSTRING, of Python 2
     0x8D: lambda m: m.push_text(m.number("<Q")),
     ord("B"): lambda m: m.push_bytes(m.number("<I")),
     ord("C"): lambda m: m.push_bytes(m.number("<B")),

@@ -29,6 +29,9 @@ _LEGACY_PROTOCOL = 1001
 _MOST_MEMBERS = 100_000
 _MOST_DIMENSIONS = 8
 
+PARAMETER = "torch.nn.parameter.Parameter"
+"""What tensors are wrapped in by the oldest files, as a `Held` made from one."""
+
 _STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -264,6 +267,7 @@ _NAMED = {
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "torch.device",
+    PARAMETER,
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *(f"torch.{name}" for name in _STORAGES),
     *map(str, _STORAGES.values()),
@@ -273,6 +277,14 @@ _CLASSES = re.compile(r"torch\.nn\.modules(\.\w+){2}|training(\.\w+)+|models\.eg
 
 def _may_be_named(path: str) -> bool:
     return path in _NAMED or path in _MAKERS or _CLASSES.fullmatch(path) is not None
+
+
+def _ordered(items: Any = ()) -> dict[Any, Any]:
+    """An ordered dict; Python 2 gave it its items, as lists of two, when it was made."""
+    pairs = list(items)
+    if any(type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str for pair in pairs):
+        raise RefusedError(DAMAGED)
+    return dict(pairs)
 
 
 def _empty() -> dict[Any, Any]:
@@ -330,7 +342,7 @@ def _persistent_object(description: Any, *_: Any) -> Held:
 _MAKERS = {
     "builtins.set": _set,
     "__builtin__.set": _set,
-    "collections.OrderedDict": _empty,
+    "collections.OrderedDict": _ordered,
     "dnnlib.util.EasyDict": _empty,
     "torch.Size": lambda sizes=(): tuple(sizes),
     "torch._utils._rebuild_parameter": _parameter,

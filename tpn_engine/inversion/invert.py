@@ -73,6 +73,8 @@ def invert(
     }
     if made.fits:
         provenance["fits"] = {stage: asdict(report) for stage, report in made.fits.items()}
+    if made.losses:
+        provenance["losses"] = made.losses
     return Capture(
         field=TriplaneField(made.planes, decoder, generator.plane_axes, generator.box_warp),
         codes=made.codes,
@@ -81,6 +83,7 @@ def invert(
         iso_level=preset.iso_level,
         border=preset.border,
         colors=preset.colors,
+        matted=preset.matted,
         crop=_eight_bits(portrait.crop),
         matte=_eight_bits(portrait.matte),
         provenance=provenance,

@@ -12,9 +12,10 @@ from torch import Tensor
 from tpn_engine.checkpoints import Model
 from tpn_engine.inversion.fitting import Clock, FitReport, Observer, fit
 from tpn_engine.inversion.landmark_loss import LandmarkLoss
-from tpn_engine.inversion.losses import ms_ssim, noise_structure, smooth_l1, squared_error
+from tpn_engine.inversion.losses import noise_structure
 from tpn_engine.inversion.options import LatentOptions, Space, Start
-from tpn_engine.inversion.pixels import Target, random_grid, see
+from tpn_engine.inversion.perceptual_loss import PerceptualLoss
+from tpn_engine.inversion.photo_loss import photo_loss
 from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.psp import pivot_of
 from tpn_engine.inversion.stages import Stages
@@ -23,8 +24,6 @@ from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.stylegan2 import SynthesisLayer
 
 _NOISE_UNTIL = 0.75  # share of the steps in which the codes are shaken, ever less
-_STRUCTURE_WEIGHT, _MATTE_WEIGHT = 0.1, 0.5
-_SMALLEST_PICTURE = 11  # pixels an edge, below which there is no structure to compare
 _NOISE_RATE = 2.0  # the noise maps', as a multiple of the codes' learning rate
 
 
@@ -46,15 +45,31 @@ def invert_latent(model: Model, subject: Subject, options: LatentOptions, observ
     stages = Stages(observer.progress)
     generator = deepcopy(model.network.decoder)  # its noise maps will be others
     space = code_space(model, subject, options.space, options.start, stages)
+    perceptual = PerceptualLoss.of(subject, options)
     random = torch.Generator().manual_seed(options.seed)
     with stages("codes"):
         codes, report = optimise_codes(
-            generator, subject, space, options, options.learning_rate, random, Clock(options.seconds), observer
+            model,
+            generator,
+            subject,
+            space,
+            options,
+            options.learning_rate,
+            perceptual,
+            random,
+            Clock(options.seconds),
+            observer,
         )
         with torch.no_grad():
             planes = generator.planes(codes)[0]
     return Inversion(
-        codes[0], planes, model.network.decoder.decoder, subject.label[0], stages.seconds, {"codes": report}
+        codes[0],
+        planes,
+        model.network.decoder.decoder,
+        subject.label[0],
+        stages.seconds,
+        {"codes": report},
+        perceptual.used if perceptual else {},
     )
 
 
@@ -71,17 +86,21 @@ def code_space(model: Model, subject: Subject, space: Space, start: Start, stage
 
 
 def optimise_codes(
+    model: Model,
     generator: Generator,
     subject: Subject,
     space: CodeSpace,
     options: LatentOptions,
     learning_rate: float,
+    perceptual: PerceptualLoss | None,
     random: torch.Generator,
     clock: Clock,
     observer: Observer,
 ) -> tuple[Tensor, FitReport]:
     """Codes [1, num_ws, w_dim] whose render is like the photo; the generator's noise maps are changed with them."""
-    target = Target.of(subject.photo, subject.matte, options.resolution)
+    with torch.no_grad():
+        start = generator.planes(space.full(space.start))
+    photo = photo_loss(model.preset, generator, start, subject, options, random)
     landmarks = LandmarkLoss.of(subject) if options.landmark_weight else None
     codes = space.start.clone().requires_grad_(True)
     noises = _free_noise(generator)
@@ -93,9 +112,11 @@ def optimise_codes(
             strength = options.code_noise * space.spread * (1 - progress / _NOISE_UNTIL) ** 2
             shaken = codes + strength * torch.randn(codes.shape, generator=random).to(codes.device)
         planes = generator.planes(space.full(shaken))
-        total = likeness(generator, planes, subject.label, target, options.rays, random)
+        total = photo.loss(generator, planes, subject.label)
         if landmarks is not None:
             total = total + options.landmark_weight * landmarks(generator, planes, subject.label)
+        if perceptual is not None:
+            total = total + perceptual(generator, planes, subject.label)
         if noises:
             total = total + options.noise_weight * noise_structure(noises)
         return total
@@ -110,22 +131,6 @@ def optimise_codes(
     for noise in noises:
         noise.requires_grad_(False)
     return space.full(codes.detach()).contiguous(), report
-
-
-def likeness(
-    generator: Generator, planes: Tensor, label: Tensor, target: Target, count: int, random: torch.Generator
-) -> Tensor:
-    """How unlike the photo about `count` random pixels of planes [1, 3, C, H, W] are: colour, structure, matte."""
-    grid = random_grid(target.resolution, count, random, target.box())
-    seen = see(planes, generator.decoder, generator.preset, label, target.resolution, grid.where)
-    where = grid.where.to(label.device)
-    truth = target.color[:, where]
-    total = smooth_l1(seen.color, truth) + squared_error(seen.color, truth)
-    if grid.edge >= _SMALLEST_PICTURE:
-        total = total + _STRUCTURE_WEIGHT * (1 - ms_ssim(grid.as_picture(seen.color), grid.as_picture(truth)))
-    if target.coverage is not None:
-        total = total + _MATTE_WEIGHT * squared_error(seen.coverage, target.coverage[:, where])
-    return total
 
 
 @torch.no_grad()

@@ -34,7 +34,8 @@ class FitOptions:
 
     `steps` are done unless `seconds` are over before. A run that took less than three quarters of them is the
     same for a `seed` on one machine; a slower one was hurried and may differ. `resolution` is the photo's edge
-    as it is compared, `rays` about how many of its pixels each step renders.
+    as it is compared, `rays` about how many of its pixels each step renders; of opaque models four times as many
+    are compared as points instead.
     """
 
     steps: int = 150
@@ -56,6 +57,7 @@ class LatentOptions(FitOptions):
     codes. `learning_rate` and `code_noise` are in units of how far the encoder's codes are from the average.
     `noise_weight` keeps the generator's noise maps, where it has any, free of the photo's features.
     `landmark_weight` is that of the face's landmarks, in squares of the distance between the eyes.
+    `lpips_weight` and `identity_weight` count where the weights of those networks are present (`tpn models list`).
     """
 
     space: Space = "w+"
@@ -64,6 +66,8 @@ class LatentOptions(FitOptions):
     code_noise: float = 0.05
     noise_weight: float = 1e5
     landmark_weight: float = 0.0
+    lpips_weight: float = 0.8
+    identity_weight: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,21 +76,23 @@ class PivotalTuningOptions(FitOptions):
 
     `pivot_steps` and `pivot_learning_rate` are the first phase's, `steps` and `learning_rate` (Adam's, of
     the weights as they are applied) the second's. Every `locality_every` steps the generator is held to
-    what it made at codes `locality_distance` away, in units as for LatentOptions. `landmark_weight`, as for
-    LatentOptions, is for both phases.
+    what it made at codes `locality_distance` away, in units as for LatentOptions. `landmark_weight`,
+    `lpips_weight` and `identity_weight`, as for LatentOptions, are for both phases.
     """
 
     seconds: float = 120.0
-    steps: int = 120
+    steps: int = 200
     space: Space = "w+"
     start: Start = "encoder"
-    pivot_steps: int = 80
+    pivot_steps: int = 60
     pivot_learning_rate: float = 0.01
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
     locality_weight: float = 1.0
-    locality_every: int = 2
+    locality_every: int = 4
     locality_distance: float = 0.5
     landmark_weight: float = 0.0
+    lpips_weight: float = 0.8
+    identity_weight: float = 0.1
 
 
 @dataclass(frozen=True)

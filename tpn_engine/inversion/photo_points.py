@@ -19,7 +19,7 @@ from tpn_engine.inversion.unseen import sample
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.volume import rays as camera_rays
 
-LOOK_EVERY = 10  # steps after which the surface should be looked for again
+_LOOK_EVERY = 10  # steps after which the surface is looked for again
 _BEFORE, _BEHIND = 0.004, 0.015  # EG3D units around the surface in which it should have the pixel's colour
 _DEEP = 0.1  # EG3D units behind a surface that isn't there in which the space should be empty
 _COVERED, _BARE = 0.95, 0.05  # the matte's values that are certain
@@ -50,9 +50,9 @@ class PhotoPoints:
         self._covered, self._bare = matte > _COVERED, matte < _BARE
         self._matted = target.coverage is not None
         self._hits: Hits
+        self._steps = 0
 
-    def look(self, generator: Generator, planes: Tensor, label: Tensor) -> None:
-        """Find the surface of planes [1, 3, C, H, W] from a camera label [1, 25]."""
+    def _look(self, generator: Generator, planes: Tensor, label: Tensor) -> None:
         self._origins, self._directions = (part[0] for part in camera_rays(label, self._size))
         self._hits = Caster.of(generator, planes, self._level).cast(self._origins, self._directions)
         hit, covered = self._hits.hit, self._covered
@@ -61,7 +61,13 @@ class PhotoPoints:
         self._wrong = (hit & self._bare).nonzero()[:, 0]
 
     def loss(self, generator: Generator, planes: Tensor, label: Tensor) -> Tensor:
-        """The colours where the photo shows the surface, and the rays that should meet it or pass it by."""
+        """How unlike the photo planes [1, 3, C, H, W] are from a camera label [1, 25].
+
+        The colours where it shows the surface, and the rays that should meet the head or pass it by.
+        """
+        if self._steps % _LOOK_EVERY == 0:
+            self._look(generator, planes.detach(), label.detach())
+        self._steps += 1
         count = self._count
         shown, missed, wrong = (
             self._some(part, number)

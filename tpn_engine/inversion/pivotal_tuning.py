@@ -12,10 +12,12 @@ from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
 from tpn_engine.inversion.fitting import Clock, Observer, fit
 from tpn_engine.inversion.landmark_loss import LandmarkLoss
-from tpn_engine.inversion.latent import code_space, likeness, optimise_codes
+from tpn_engine.inversion.latent import code_space, optimise_codes
 from tpn_engine.inversion.losses import squared_error
 from tpn_engine.inversion.options import LatentOptions, PivotalTuningOptions
-from tpn_engine.inversion.pixels import Target, random_grid, see
+from tpn_engine.inversion.perceptual_loss import PerceptualLoss
+from tpn_engine.inversion.photo_loss import photo_loss
+from tpn_engine.inversion.pixels import random_grid, see
 from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
@@ -38,8 +40,10 @@ def invert_pivotal_tuning(
     random = torch.Generator().manual_seed(options.seed)
     original = deepcopy(model.network.decoder)
     space = code_space(model, subject, options.space, options.start, stages)
+    perceptual = PerceptualLoss.of(subject, options)
     with stages("codes"):
         codes, pivot_report = optimise_codes(
+            model,
             original,
             subject,
             space,
@@ -50,6 +54,7 @@ def invert_pivotal_tuning(
                 landmark_weight=options.landmark_weight,
             ),
             options.pivot_learning_rate,
+            perceptual,
             random,
             clock.share(_PIVOT_SHARE),
             observer,
@@ -59,16 +64,20 @@ def invert_pivotal_tuning(
     parameters = [*tuned.backbone.synthesis.parameters(), *tuned.decoder.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    target = Target.of(subject.photo, subject.matte, options.resolution)
+    with torch.no_grad():
+        start = original.planes(codes)
+    photo = photo_loss(model.preset, original, start, subject, options, random)
     landmarks = LandmarkLoss.of(subject) if options.landmark_weight else None
     step = 0
 
     def loss(progress: float) -> Tensor:
         nonlocal step
         planes = tuned.planes(codes)
-        total = likeness(tuned, planes, subject.label, target, options.rays, random)
+        total = photo.loss(tuned, planes, subject.label)
         if landmarks is not None:
             total = total + options.landmark_weight * landmarks(tuned, planes, subject.label)
+        if perceptual is not None:
+            total = total + perceptual(tuned, planes, subject.label)
         if options.locality_weight and step % options.locality_every == 0:
             distance = options.locality_distance * space.spread
             total = total + options.locality_weight * _change_nearby(original, tuned, codes, distance, random)
@@ -85,7 +94,8 @@ def invert_pivotal_tuning(
         with torch.no_grad():
             planes = tuned.planes(codes)[0]
     fits = {"codes": pivot_report, "tuning": report}
-    return Inversion(codes[0], planes, tuned.decoder, subject.label[0], stages.seconds, fits)
+    used = perceptual.used if perceptual else {}
+    return Inversion(codes[0], planes, tuned.decoder, subject.label[0], stages.seconds, fits, used)
 
 
 def _change_nearby(

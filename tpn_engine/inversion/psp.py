@@ -25,6 +25,6 @@ def invert_psp(model: Model, subject: Subject, options: PspOptions, observer: Ob
 def pivot_of(model: Model, subject: Subject, stages: Stages) -> Pivot:
     """The first phase as the stage "pivot"."""
     with stages("pivot"):
-        pivot = model.network.pivot(subject.photo)
+        pivot = model.network.pivot(subject.shown)
         pivot.planes[0, 0, 0, 0, 0].item()  # wait for the device
     return pivot

@@ -16,7 +16,7 @@ from tpn_engine.inversion.eye import Eye
 from tpn_engine.inversion.fitting import Clock, Observer, fit
 from tpn_engine.inversion.losses import total_variation
 from tpn_engine.inversion.options import RefineFitOptions, TriplaneNetOptions
-from tpn_engine.inversion.photo_points import LOOK_EVERY, PhotoPoints
+from tpn_engine.inversion.photo_points import PhotoPoints
 from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
@@ -57,8 +57,6 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
             offsets = summed(pyramid)
             planes = start + offsets
             label = moved(subject.label, motion)
-            if steps % LOOK_EVERY == 0:
-                photo.look(generator, planes, label.detach())
             plane = steps % 3  # one at a time: all would take as long as the points
             steps += 1
             total = photo.loss(generator, planes, label)

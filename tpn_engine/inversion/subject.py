@@ -23,6 +23,11 @@ class Subject:
     label: Tensor
     matte: Tensor | None
 
+    @property
+    def shown(self) -> Tensor:
+        """What the networks take: the photo, with its matte, if there is one, as a fourth channel in [-1, 1]."""
+        return self.photo if self.matte is None else torch.cat([self.photo, self.matte * 2 - 1], dim=1)
+
     @classmethod
     def of(cls, crop: np.ndarray, matte: np.ndarray, label: np.ndarray, *, matted: bool, device: torch.device):
         """From a crop [S, S, 3] and a matte [S, S] in [0, 1]; `matted` puts the person on black."""
@@ -37,7 +42,8 @@ class Inversion:
     """What a method makes of a subject.
 
     `codes` [num_ws, w_dim], `planes` [3, C, H, W], the `decoder` that reads them (the model's own unless
-    it was tuned), the camera `label` [25], the `seconds` of each stage and how each optimisation went.
+    it was tuned), the camera `label` [25], the `seconds` of each stage, how each optimisation went, and, by
+    name, where the weights come from of those losses that need any and had a part in it.
     """
 
     codes: Tensor
@@ -46,3 +52,4 @@ class Inversion:
     label: Tensor
     seconds: dict[str, float]
     fits: dict[str, FitReport] = field(default_factory=dict)
+    losses: dict[str, str] = field(default_factory=dict)

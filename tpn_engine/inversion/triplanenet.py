@@ -18,6 +18,6 @@ def invert_triplanenet(model: Model, subject: Subject, options: TriplaneNetOptio
     stages = Stages(observer.progress)
     pivot = pivot_of(model, subject, stages)
     with stages("refinement"):
-        planes = model.network.refine(pivot, subject.photo, subject.label, cascade=options.cascade)
+        planes = model.network.refine(pivot, subject.shown, subject.label, cascade=options.cascade)
         planes[0, 0, 0, 0, 0].item()  # wait for the device
     return Inversion(pivot.codes[0], planes[0], model.network.decoder.decoder, subject.label[0], stages.seconds)

@@ -81,9 +81,7 @@ class Unseen:
         return total
 
 
-def density_unit(
-    generator: Generator, planes: Tensor, level: float, surface: Tensor, random: torch.Generator
-) -> float:
+def density_unit(generator: Generator, planes: Tensor, level: float, surface: Tensor, random: torch.Generator) -> float:
     """How far from `level` the density of planes [1, 3, C, H, W] is just beside its surface's points [N, 3]."""
     if not len(surface):
         return 1.0

@@ -25,7 +25,7 @@ class FrontSurface:
     """The first surface met from +z in each column of an S x S grid over the box.
 
     `points` [B, S, S, 3] in EG3D units, y rising with the rows as on the planes; a column that meets
-    nothing is at z = 0. `normals` [B, S, S, 3] of length one; `hit` [B, 1, S, S] in {0, 1}.
+    nothing is as deep as those around it. `normals` [B, S, S, 3] of length one; `hit` [B, 1, S, S] in {0, 1}.
     """
 
     points: Tensor
@@ -42,7 +42,7 @@ def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSu
     covered = F.interpolate(hit, size=(size, size), mode="bilinear", align_corners=False)
     depth = F.interpolate(depth * hit, size=(size, size), mode="bilinear", align_corners=False)
     hit = (covered > 0.5).float()
-    depth = depth / covered.clamp(min=1e-3) * hit
+    depth = _spread(depth / covered.clamp(min=1e-3) * hit, hit)
 
     centres = (torch.arange(size, device=planes.device) + 0.5) * (box / size) - box / 2
     y, x = torch.meshgrid(centres, centres, indexing="ij")
@@ -55,22 +55,44 @@ def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSu
 
 
 def front_pictures(generator: Generator, planes: Tensor, surface: FrontSurface, photo: Tensor, label: Tensor) -> Tensor:
-    """The auto-encoder's nine channels [B, 9, S, S] on the grid of planes [B, 3, C, S, S] with this front.
+    """The auto-encoder's pictures [B, 3 P, S, S] on the grid of planes [B, 3, C, S, S] with this front.
 
-    The surface's own colour, the photo's difference from it, and the mirrored photo's; photos [B, 3, H, W]
-    in [-1, 1] on black, labels [B, 25]. Differences fade where the camera grazes or can't see the surface.
+    The surface's own colour, the photo's difference from it, and the mirrored photo's; photos [B, P, H, W]
+    in [-1, 1] on black, P 3 or with a matte 4 (the surface's matte is where it was hit), labels [B, 25].
+    Differences fade where the camera grazes or can't see the surface.
     """
     size = planes.shape[-1]
     preset = generator.preset
     sampled = sample_planes(planes, surface.points.flatten(1, 2), preset.plane_axes, preset.box_warp)
     color = generator.decoder(sampled)[1][..., :3] * 2 - 1
     color = color.transpose(1, 2).unflatten(2, (size, size))
+    if photo.shape[1] == 4:
+        color = torch.cat([color, torch.ones_like(surface.hit)], dim=1)
     view = torch.where(surface.hit > 0, color, _EMPTY)
 
     mirror = planes.new_tensor([-1.0, 1.0, 1.0])
     own = _seen(photo, label, surface.points, surface.normals, surface.hit)
     mirrored = _seen(photo, label, surface.points * mirror, surface.normals * mirror, surface.hit)
     return torch.cat([view, *((pixels - view) * weight for pixels, weight in (own, mirrored))], dim=1)
+
+
+def person_columns(surface: FrontSurface, photo: Tensor, label: Tensor) -> Tensor:
+    """How far each column belongs to the person, [B, 1, S, S] in [0, 1]: by the surface or by the photo's matte."""
+    if photo.shape[1] != 4:
+        return surface.hit
+    matte, trust = _seen(photo[:, 3:], label, surface.points, surface.normals, surface.hit)
+    return torch.maximum(surface.hit, (matte + 1) / 2 * trust)
+
+
+def _spread(depth: Tensor, known: Tensor) -> Tensor:
+    """Depth [B, 1, S, S] where `known` is 1, and elsewhere the mean of an ever wider neighbourhood that is."""
+    if min(depth.shape[-2:]) == 1 or bool((known > 0).all()):
+        return depth
+    count = F.avg_pool2d(known, 2)
+    mean = F.avg_pool2d(depth * known, 2) / count.clamp(min=1e-6)
+    wide = _spread(mean, (count > 0).to(known.dtype))
+    wide = F.interpolate(wide, size=depth.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(known > 0, depth, wide)
 
 
 def _half_size_density(generator: Generator, planes: Tensor) -> Tensor:

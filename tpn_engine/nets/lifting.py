@@ -9,16 +9,17 @@ from tpn_engine.nets.field import PLANE_AXES
 from tpn_engine.nets.presets import PlaneAxes
 
 
-def lift(features: Tensor, points: Tensor, hit: Tensor, axes: PlaneAxes, box_warp: float) -> list[Tensor]:
+def lift(features: Tensor, points: Tensor, columns: Tensor, axes: PlaneAxes, box_warp: float) -> list[Tensor]:
     """Features [B, F, S, S] of surface points [B, S, S, 3] to each plane's grid, three of [B, F + 1, S, S].
 
     The first plane takes them as they lie. On the others a texel is the mean of the points that fall there,
-    and the last channel how many did, as n / (1 + n). Where `hit` [B, 1, S, S] is 0 there is no point.
+    and the last channel how many did, as n / (1 + n). A point counts as far as its column does, `columns`
+    [B, 1, S, S] in [0, 1].
     """
-    first = torch.cat([features, hit.to(features.dtype)], dim=1)
+    first = torch.cat([features, columns.to(features.dtype)], dim=1)
     rows = features.permute(0, 2, 3, 1).float()
     places = points / box_warp
-    others = (_gather_mean(rows, hit[:, 0, ..., None], places[..., list(pair)]) for pair in PLANE_AXES[axes][1:])
+    others = (_gather_mean(rows, columns[:, 0, ..., None], places[..., list(pair)]) for pair in PLANE_AXES[axes][1:])
     return [first, *(plane.to(features.dtype).permute(0, 3, 1, 2) for plane in others)]
 
 

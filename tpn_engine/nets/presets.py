@@ -104,11 +104,13 @@ class RefinerPreset:
     """Refinement auto-encoder: version 1 (6 channels in) or 2 (9 channels, planes concatenated).
 
     Its pictures are taken by the source camera as in the paper, or off the pivot's front on the XY plane's
-    grid (`nets.front`, version 2 only).
+    grid (`nets.front`, version 2 only). Those of the front can be taken again, off what the first of the
+    `passes` made, to refine that.
     """
 
     version: Literal[1, 2] = 2
     pictures: Literal["camera", "front"] = "camera"
+    passes: int = 1
     resolution: int = 256
     pixel_shuffle: bool = False
     body: BodyPreset = BodyPreset()
@@ -116,7 +118,10 @@ class RefinerPreset:
 
 @dataclass(frozen=True)
 class Preset:
-    """A whole TriPlaneNet. `matted` models see the person on black instead of the photo's background.
+    """A whole TriPlaneNet. `matted` models see the person on black, and the matte as a fourth channel.
+
+    The heads of `opaque` models are surfaces: their density leaps at `iso_level`, and a pixel shows the point where
+    its ray meets that. Those of others are clouds, whose pixels are sums along the ray.
 
     Its meshes, unless asked otherwise: the surface at `iso_level`, the fraction `border` of the lattice left
     out at each side, the vertices' `colors` those of the photo or the decoder's alone.
@@ -127,9 +132,15 @@ class Preset:
     psp: PspPreset
     refiner: RefinerPreset
     matted: bool = False
+    opaque: bool = False
     iso_level: float = 10.0
     border: float = 0.0
     colors: MeshColors = "model"
+
+    @property
+    def photo_channels(self) -> int:
+        """Channels of the photos that the networks take."""
+        return 4 if self.matted else 3
 
 
 def ffhq512_128(version: Literal[1, 2] = 2, pixel_shuffle: bool = False) -> Preset:
@@ -161,7 +172,9 @@ def synthetic_heads() -> Preset:
             image_resolution=256,
         ),
         psp=PspPreset(resolution=128, body=small, head_channels=64),
-        refiner=RefinerPreset(version=2, pictures="front", resolution=128, pixel_shuffle=False, body=small),
+        refiner=RefinerPreset(version=2, pictures="front", passes=2, resolution=128, body=small),
         matted=True,
+        opaque=True,
+        border=0.04,  # where the box cuts the shoulders the surface is ragged
         colors="photo",
     )

@@ -36,14 +36,14 @@ class StyleHead(nn.Module):
 class PspEncoder(nn.Module):
     """Encoder of pixel2style2pixel (Richardson et al. 2021) with an IR-SE body and a feature pyramid.
 
-    Photo [B,3,S,S] in [-1,1], S the preset's resolution, -> codes [B,num_ws,w_dim] relative to the
+    Photo [B,C,S,S] in [-1,1], C its channels, S the preset's resolution, -> codes [B,num_ws,w_dim] relative to the
     generator's average code. The maps after stages 2, 3 and 4 feed the fine, middle and coarse codes.
     """
 
-    def __init__(self, preset: PspPreset, num_ws: int, w_dim: int) -> None:
+    def __init__(self, preset: PspPreset, num_ws: int, w_dim: int, photo_channels: int = 3) -> None:
         super().__init__()
         stem_width, _, fine, middle, coarse = preset.body.channels
-        self.input_layer = stem(3, stem_width)
+        self.input_layer = stem(photo_channels, stem_width)
         self.body = residual_units(preset.body)
         self.taps = stage_ends(preset.body)[1:]
         self.styles = nn.ModuleList(

@@ -15,7 +15,7 @@ from tpn_engine.nets.presets import RefinerPreset
 Lift = Callable[[Tensor], list[Tensor]]
 
 _LIFTED_HIDDEN = 48  # width of the head of each plane
-INPUT_CHANNELS: dict[Literal[1, 2], int] = {1: 6, 2: 9}
+PICTURES: dict[Literal[1, 2], int] = {1: 2, 2: 3}  # view, difference and, in version 2, mirrored difference
 
 
 class DoubleConvolution(nn.Module):
@@ -63,13 +63,15 @@ class Refiner(nn.Module):
     the input also has the mirrored photo's difference from the mirrored view. C is all planes' channels
     together; S is the resolution of pictures and planes alike. With pictures of the front, features are lifted to
     each plane before its own head: forward([B,9,S,S], pivot planes, lift), where lift takes features [B,F,S,S] to
-    three of [B,F+1,S,S].
+    three of [B,F+1,S,S]. Photos with a matte have four channels instead of three, and so have all pictures.
 
     Skips come from the ends of stages 1, 2 and 3 and from the first unit of stage 4 (units 2, 6, 20 and
     21 of IR-SE50).
     """
 
-    def __init__(self, preset: RefinerPreset, plane_channels: int = 96, plane_resolution: int = 256) -> None:
+    def __init__(
+        self, preset: RefinerPreset, plane_channels: int = 96, plane_resolution: int = 256, photo_channels: int = 3
+    ) -> None:
         super().__init__()
         if plane_resolution != preset.resolution:
             raise ModelError(
@@ -80,7 +82,7 @@ class Refiner(nn.Module):
             raise ModelError("Pictures of the front belong to version 2 of the refinement: use the camera's for 1.")
         stem_width, *widths = preset.body.channels
         self.version = preset.version
-        self.input_layer = stem(INPUT_CHANNELS[preset.version], stem_width)
+        self.input_layer = stem(PICTURES[preset.version] * photo_channels, stem_width)
         self.body = residual_units(preset.body)
         ends = stage_ends(preset.body)
         self.taps = (ends[0], ends[1], ends[2], ends[2] + 1, ends[3])
@@ -106,7 +108,7 @@ class Refiner(nn.Module):
             self.final_head_two = _head(features + plane_channels, plane_channels, plane_channels)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """Auto-encoder without its head: [B,6 or 9,S,S] -> [B,F,S,S]."""
+        """Auto-encoder without its head: pictures [B,6 or more,S,S] -> [B,F,S,S]."""
         skip1, skip2, skip3, skip4, deepest = run_with_taps(self.body, self.input_layer(pictures), self.taps)
         x = self.up1(deepest, skip4)
         x = self.up2(x, skip3)

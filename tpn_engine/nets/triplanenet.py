@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import ModelError
-from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface
+from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface, person_columns
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.lifting import lift
 from tpn_engine.nets.presets import Preset
@@ -31,19 +31,23 @@ class Pivot:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What version 2's auto-encoder sees, `channels` [B,9,S,S], and the front it was taken from, if it was."""
+    """What version 2's auto-encoder sees, `channels` [B,9 or 12,S,S].
+
+    If it was taken from a front, also the `surface` and which of its `columns` [B,1,S,S] belong to the person.
+    """
 
     channels: Tensor
     surface: FrontSurface | None = None
+    columns: Tensor | None = None
 
 
 class TriPlaneNet(nn.Module):
     """3D GAN inversion by pivot and refinement (Bhattarai et al. 2023), versions 1 and 2.
 
-    Photos are [B,3,H,W] in [-1,1], at least as large as the preset's resolutions, and resized inside as
-    in training: bilinear without antialias. Labels are camera labels [B,25]. State-dict keys as in the
-    authors' checkpoints; `latent_avg` [w_dim], the generator's average code, is kept beside them and
-    set by whoever loads the weights.
+    Photos are [B,3,H,W] in [-1,1], those of matted presets [B,4,H,W] with the matte as the fourth channel, at
+    least as large as the preset's resolutions, and resized inside as in training: bilinear without antialias.
+    Labels are camera labels [B,25]. State-dict keys as in the authors' checkpoints; `latent_avg` [w_dim], the
+    generator's average code, is kept beside them and set by whoever loads the weights.
     """
 
     latent_avg: Tensor
@@ -51,10 +55,14 @@ class TriPlaneNet(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         generator = preset.generator
+        if preset.matted and preset.refiner.pictures != "front":
+            raise ModelError("Only pictures of the front have a matte: use them, or a preset that isn't matted.")
         self.preset = preset
         decoder = Generator(generator)
-        self.psp_encoder = PspEncoder(preset.psp, decoder.num_ws, generator.w_dim)
-        self.triplanenet_encoder = Refiner(preset.refiner, 3 * generator.plane_channels, generator.plane_resolution)
+        self.psp_encoder = PspEncoder(preset.psp, decoder.num_ws, generator.w_dim, preset.photo_channels)
+        self.triplanenet_encoder = Refiner(
+            preset.refiner, 3 * generator.plane_channels, generator.plane_resolution, preset.photo_channels
+        )
         self.decoder = decoder
         self.register_buffer("latent_avg", torch.zeros(generator.w_dim), persistent=False)
 
@@ -83,25 +91,29 @@ class TriPlaneNet(nn.Module):
             if not cascade:
                 return refined
             return pivot.planes + self._offsets(self._view(pivot.codes, refined, label), photo)
-        return self.refine_from(self.pictures(pivot, photo, label), pivot)
+        for _ in range(self.preset.refiner.passes):
+            pivot = Pivot(pivot.codes, self.refine_from(self.pictures(pivot, photo, label), pivot))
+        return pivot.planes
 
     def pictures(self, pivot: Pivot, photo: Tensor, label: Tensor) -> Pictures:
         """What version 2's auto-encoder sees: view, difference and mirrored difference."""
         photo = resized(photo, self.preset.refiner.resolution)
         if self.preset.refiner.pictures == "front":
             surface = front_surface(self.decoder, pivot.planes, self.preset.iso_level)
-            return Pictures(front_pictures(self.decoder, pivot.planes, surface, photo, label), surface)
+            channels = front_pictures(self.decoder, pivot.planes, surface, photo, label)
+            return Pictures(channels, surface, person_columns(surface, photo, label))
         view = self._view(pivot.codes, pivot.planes, label)
         mirror_view = self._view(pivot.codes, pivot.planes, mirrored_label(label))
         return Pictures(torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1))
 
     def refine_from(self, pictures: Pictures, pivot: Pivot) -> Tensor:
-        """Version 2's refined planes [B,3,C,H,W] from its pictures."""
-        surface, generator = pictures.surface, self.preset.generator
+        """Version 2's refined planes [B,3,C,H,W] from its pictures, by one pass."""
+        surface, columns, generator = pictures.surface, pictures.columns, self.preset.generator
 
         def lifted(features: Tensor) -> list[Tensor]:
             assert surface is not None
-            return lift(features, surface.points, surface.hit, generator.plane_axes, generator.box_warp)
+            assert columns is not None
+            return lift(features, surface.points, columns, generator.plane_axes, generator.box_warp)
 
         channels, planes = pictures.channels, pivot.planes.flatten(1, 2)
         refined = self.triplanenet_encoder(channels, planes, lifted if surface is not None else None)

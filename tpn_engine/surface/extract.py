@@ -71,11 +71,13 @@ def extract_mesh(
     options: MeshOptions | None = None,
     *,
     photo: Photo | None = None,
+    matted: bool = False,
     progress: Progress = SILENT,
 ) -> HeadMesh:
     """The head mesh of `field`.
 
-    With a `photo`, what its camera sees beside the person is removed. Raises OptionError where the field
+    With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
+    nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
     """
     options = options or MeshOptions()
@@ -86,7 +88,7 @@ def extract_mesh(
     progress("surface", 0.0)
     surface = isosurface(density.values, lattice, options.level)
     progress("surface", 0.5)
-    if photo is not None:
+    if photo is not None and not matted:
         surface = remove_background(surface, photo.camera, photo.matte, lattice.coordinates[-1])
     if options.largest_component:
         surface = largest_component(surface)

@@ -30,16 +30,17 @@ class ColorShift:
         return np.clip(grey + (shifted - grey) * self.saturation, 0, 1).astype(np.float32)
 
 
-def degrade(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One source view [S,S,3] on black as a camera and a segmentation network would deliver it."""
-    image = rgb
+def degrade(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One source view [S,S,3] on black and its matte [S,S] as camera and segmentation would deliver them."""
+    image, matte = rgb, alpha
     if rng.random() < 0.5:
         image = ndimage.gaussian_filter(image, (sigma := rng.uniform(0, 1.2), sigma, 0))
     if rng.random() < 0.5:
         image = image + rng.normal(0, rng.uniform(0, 0.03), image.shape)
     if rng.random() < 0.6:
-        image = image * _imperfect(alpha, rng)[..., None]
-    return np.clip(image, 0, 1).astype(np.float32)
+        kept = _imperfect(alpha, rng)
+        image, matte = image * kept[..., None], matte * kept
+    return np.clip(image, 0, 1).astype(np.float32), matte.astype(np.float32)
 
 
 def _imperfect(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:

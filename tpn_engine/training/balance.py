@@ -56,6 +56,8 @@ def balance(people: Sequence[Person], measures: Sequence[ViewMeasures]) -> dict[
 
 def shortfall(group: dict[str, float], everyone: dict[str, float], measure: str) -> float:
     """By how many per cent a group is worse than all heads; negative where it is better."""
+    if everyone[measure] == 0:
+        return 0.0
     ratio = group[measure] / everyone[measure]
     return ((1 - ratio) if measure in LARGER_IS_BETTER else (ratio - 1)) * 100
 

@@ -17,7 +17,8 @@ class StageConfig:
     """One phase of training.
 
     `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with
-    known sides of the surface. The learning rates rise linearly over `warmup` steps and fall to
+    known sides of the surface. The generator's learning rate is, in the refinement's phase, the pivot encoder's too,
+    which goes on learning then. The rates rise linearly over `warmup` steps and fall to
     zero with a cosine at `steps`. `density_per_logit` is how many units of density one unit of
     occupancy logit is worth.
     Before the phase the planes are scaled by `plane_gain` and the decoder's first layer by its inverse:

@@ -72,8 +72,9 @@ class HeadViews:
 class Batch:
     """B heads: the portraits as the networks take them, and points with known truth.
 
-    `photo` [B,3,S,S] in [-1,1] on black, `label` [B,25]; `color_at` [B,N,3] with `color` [B,N,3] in
-    [0,1] and `color_weight` [B,N]; `occupancy_at` [B,M,3] with `occupied` and `known` [B,M] in {0,1}.
+    `photo` [B,4,S,S] in [-1,1], the person on black and the matte, `label` [B,25]; `color_at` [B,N,3] with
+    `color` [B,N,3] in [0,1] and `color_weight` [B,N]; `occupancy_at` [B,M,3] with `occupied` and `known` [B,M]
+    in {0,1}.
     """
 
     photo: torch.Tensor
@@ -99,9 +100,9 @@ def head_files(folder: Path, held_out_every: int) -> tuple[list[Path], list[Path
     return [path for path in files if path not in set(held_out)], held_out
 
 
-def photo_tensor(rgb: np.ndarray) -> torch.Tensor:
-    """An image [S,S,3] in [0,1] as the networks take it, [3,S,S] in [-1,1]."""
-    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32)) * 2 - 1
+def photo_tensor(rgb: np.ndarray, matte: np.ndarray) -> torch.Tensor:
+    """An image [S,S,3] on black and its matte [S,S], both in [0,1], as the networks take them, [4,S,S] in [-1,1]."""
+    return torch.from_numpy(np.concatenate([rgb.transpose(2, 0, 1), matte[None]]).astype(np.float32)) * 2 - 1
 
 
 def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -113,9 +114,9 @@ def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> di
     candidates = head.source_views()
     source = int(rng.choice(candidates)) if len(candidates) else 0
     views = [head.view(index) for index in range(len(head.cameras))]
-    photo = degrade(shift(views[source].on_black()), views[source].alpha, rng)
+    photo, matte = degrade(shift(views[source].on_black()), views[source].alpha, rng)
     color_at, color, weight = color_points(views, source, config.source_share, config.color_points, rng)
-    occupancy_at, occupied, known = occupancy_points(views, config.occupancy_points, rng)
+    occupancy_at, occupied, known = occupancy_points(views, source, config.occupancy_points, rng)
     arrays = {
         "label": head.cameras[source].label,
         "color_at": color_at,
@@ -126,7 +127,7 @@ def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> di
         "known": known,
     }
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value, np.float32)) for name, value in arrays.items()}
-    return {"photo": photo_tensor(photo)} | tensors
+    return {"photo": photo_tensor(photo, matte)} | tensors
 
 
 def batches(files: list[Path], config: StageConfig, seed: int, first_step: int, workers: int = 1) -> Iterator[Batch]:

@@ -28,6 +28,7 @@ from tpn_engine.progress import SILENT, Progress
 from tpn_engine.training.balance import Person, balance, balance_table
 from tpn_engine.training.data import HeadViews, head_files
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures
+from tpn_engine.training.perception import Perception
 from tpn_engine.training.supervision import PixelView
 from tpn_engine.views import render_view
 
@@ -48,7 +49,10 @@ COLUMNS = {  # of the table: each measure's heading and how its numbers are writ
     "depth": ("depth error % of head height", ".2f"),
     "normal": ("normal error °", ".1f"),
     "landmarks": ("landmark error % of eye distance", ".1f"),
+    "lpips": ("LPIPS", ".3f"),
+    "identity": ("identity similarity", ".3f"),
 }
+_OPTIONAL = ("lpips", "identity")  # no column for them where the weights that measure them aren't present
 METHODS: tuple[Method, ...] = ("psp", "triplanenet")
 
 
@@ -68,12 +72,14 @@ class Report:
 
     def markdown(self) -> str:
         """The tables as Markdown."""
-        headings = ["method", "view", *(heading for heading, _ in COLUMNS.values()), "seconds a head"]
+        known = {name for groups in self.measures.values() for means in groups.values() for name in means}
+        columns = {name: column for name, column in COLUMNS.items() if name in known or name not in _OPTIONAL}
+        headings = ["method", "view", *(heading for heading, _ in columns.values()), "seconds a head"]
         rows = [
             [
                 method,
                 group,
-                *(format(means[name], form) if name in means else "-" for name, (_, form) in COLUMNS.items()),
+                *(format(means[name], form) if name in means else "-" for name, (_, form) in columns.items()),
                 f"{self.seconds[method]:.1f}",
             ]
             for method, groups in self.measures.items()
@@ -133,6 +139,7 @@ def evaluate(
     seconds: dict[str, list[float]] = {method: [] for method in methods}
     rows: list[np.ndarray] = []
     landmarker = FaceLandmarker(torch.device("cpu"))
+    perception = Perception.present()
     for index, path in enumerate(files):
         head = HeadViews.load(path)
         source = int(np.argmin(np.abs(head.yaws())))
@@ -154,6 +161,8 @@ def evaluate(
                 if number == source:
                     face = landmark_error(landmarker, picture, views[source].on_black(), camera)
                     measures = replace(measures, landmarks=face)
+                truth = views[number].on_black()
+                measures = perception.added(measures, picture, truth, camera if number == source else None)
                 collected[method].setdefault(group, []).append(measures)
                 pictures.append(picture)
             row.append(pictures)

@@ -29,7 +29,7 @@ def single_codes(network: TriPlaneNet, files: Sequence[Path]) -> tuple[Tensor, T
     for path in files:
         head = HeadViews.load(path)
         view = head.view(int(abs(head.yaws()).argmin()))
-        photo = photo_tensor(view.on_black())[None].to(device)
+        photo = photo_tensor(view.on_black(), view.alpha)[None].to(device)
         labels.append(torch.from_numpy(view.camera.label))
         codes.append(network.codes(torch.cat([photo, photo.flip(-1)])).mean(1))
     return torch.cat(codes), torch.stack(labels).to(device)

@@ -28,7 +28,8 @@ class ViewMeasures:
     silhouettes. Where both see the head: `depth` the median error in per cent of a head's height, `normal`
     the median angle between the surfaces in degrees; None where they share too little to tell. `landmarks`
     the distance of the face's landmarks in per cent of that of the eyes; None where no face was looked for or
-    found.
+    found. `lpips` (Zhang et al. 2018) over the whole picture, and `identity` the cosine between the faces'
+    features, in [-1, 1], at the source view; None where their weights aren't present.
     """
 
     mse: float
@@ -39,6 +40,8 @@ class ViewMeasures:
     depth: float
     normal: float | None
     landmarks: float | None = None
+    lpips: float | None = None
+    identity: float | None = None
 
 
 def compare_views(rgb: np.ndarray, alpha: np.ndarray, depth: np.ndarray, truth: PixelView) -> ViewMeasures:

@@ -14,10 +14,12 @@ from tpn_engine.nets.stylegan2 import ToImage
 from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName
 from tpn_engine.training.data import Batch
-from tpn_engine.training.losses import FieldLoss, field_loss
+from tpn_engine.training.losses import FieldLoss, field_loss, imprint
+from tpn_engine.training.supervision import BACK
 
 Loss = Callable[[Batch], FieldLoss]
 
+IMPRINT_WEIGHT = 0.5  # of what the refinement draws behind the head
 PIVOT_SHARE = 0.25  # weight of the pivot's own loss while the refinement trains the generator too
 
 
@@ -57,6 +59,7 @@ def trained_modules(network: TriPlaneNet, stage: StageName, config: StageConfig)
             (network.decoder.decoder, config.generator_learning_rate),
         ]
     return [
+        (network.psp_encoder, config.generator_learning_rate),
         (network.triplanenet_encoder, config.learning_rate),
         (network.decoder.backbone.synthesis, config.generator_learning_rate),
         (network.decoder.decoder, config.generator_learning_rate),
@@ -74,20 +77,34 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
             planes = network.pivot(batch.photo).planes
         return field_loss(network.decoder, planes.float(), batch, iso_level, config)
 
+    def half_begun(start: Pivot, batch: Batch) -> Pivot:
+        """The second half of the heads as a first pass leaves them, so that one network learns all passes."""
+        half = len(start.codes) // 2
+        later = Pivot(start.codes[half:], start.planes[half:])
+        network.triplanenet_encoder.eval()  # its running averages are learned from whole batches
+        with torch.no_grad():
+            pictures = network.pictures(later, batch.photo[half:], batch.label[half:])
+            with mixed(batch):
+                begun = network.refine_from(pictures, later).float()
+        network.triplanenet_encoder.train()
+        return Pivot(start.codes, torch.cat([start.planes[:half], begun]))
+
     def refinement(batch: Batch) -> FieldLoss:
         with mixed(batch):
             codes = network.codes(batch.photo)
             # One head of each batch starts from a single w, as drawn heads do.
             codes = torch.cat([codes[:1].mean(1, keepdim=True).expand_as(codes[:1]), codes[1:]])
             start = Pivot(codes, network.decoder.planes(codes).float())
+        begin = start if network.preset.refiner.passes == 1 else half_begun(start, batch)
         with torch.no_grad():
-            pictures = network.pictures(start, batch.photo, batch.label)
+            pictures = network.pictures(begin, batch.photo, batch.label)
         with mixed(batch):
-            planes = network.refine_from(pictures, start)
+            planes = network.refine_from(pictures, begin)
         refined = field_loss(network.decoder, planes.float(), batch, iso_level, config)
         # Front and back share the XY plane: generator and decoder learn to keep the offsets off the back,
         # while the pivot must stay a head of its own.
         kept = field_loss(network.decoder, start.planes, batch, iso_level, config)
-        return replace(refined, total=refined.total + PIVOT_SHARE * kept.total)
+        pattern = imprint(network.decoder, start.planes, planes.float(), batch.color_at, BACK)
+        return replace(refined, total=refined.total + PIVOT_SHARE * kept.total + IMPRINT_WEIGHT * pattern)
 
     return pivot if stage == "pivot" else refinement

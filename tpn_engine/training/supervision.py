@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
+from scipy import ndimage
 
 from tpn_engine.camera import Camera
 
 FREE_MARGIN = 0.004  # EG3D units a point must lie before the seen surface to count as empty
 EDGE_STEP = 0.03  # depth difference to a neighbour that marks a silhouette pixel, whose depth is a mixture
 NEAR_SPREAD = 0.025  # standard deviation of the points scattered around the surface
-NEAR_SHARE = 0.7
+NEAR_SHARE, OUTLINE_SHARE = 0.5, 0.3  # of the points: around the surface, at outlines; the rest lies anywhere
+OUTLINE_REACH = 0.05  # of the picture's edge, how far from an outline
+CLOSE_BEHIND = 0.02  # EG3D units behind a surface in which one view is enough to know the inside
 BEYOND_BOX = 1.1
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
@@ -97,12 +101,13 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
     """Which points [N,3] are inside the head, and of which that is known, both bool [N].
 
     A point is empty if any view sees through it, or if it is in no view at all: what no picture
-    shows must not grow sheets. It is inside if at least two views have the surface before it and
-    none sees through it (space carving).
+    shows must not grow sheets. It is inside if none sees through it (space carving) and at least two
+    views have the surface before it, or one close before it.
     """
     empty = np.zeros(len(points), bool)
     framed = np.zeros(len(points), bool)
     hidden = np.zeros(len(points), np.int32)
+    close = np.zeros(len(points), bool)
     for view in views:
         size = len(view.alpha)
         image = view.camera.project(points)
@@ -113,16 +118,43 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
         row, column = row.clip(0, size - 1), column.clip(0, size - 1)
         coverage, surface = view.alpha[row, column], view.depth[row, column]
         empty |= seen & ((coverage < 0.01) | ((coverage > 0.99) & (image[:, 2] < surface - FREE_MARGIN)))
-        hidden += seen & (coverage > 0.99) & (image[:, 2] > surface)
+        behind = seen & (coverage > 0.99) & (image[:, 2] > surface)
+        hidden += behind
+        close |= behind & (image[:, 2] < surface + CLOSE_BEHIND)
     empty |= ~framed
-    inside = ~empty & (hidden >= 2)
+    inside = ~empty & ((hidden >= 2) | close)
     return inside, empty | inside
 
 
+def outline_points(view: PixelView, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points [up to count,3] to either side of the outline that the view shows of the head.
+
+    Half lie where it shows nobody, as deep as the nearest pixel of the head; half just behind such pixels.
+    """
+    size = len(view.alpha)
+    apart = np.ones(view.alpha.size, bool)
+    apart[view.inner] = False
+    if apart.all():
+        return np.zeros((0, 3))
+    apart = apart.reshape(size, size)
+    found = ndimage.distance_transform_edt(apart, return_indices=True)
+    distance, nearest = cast(tuple[np.ndarray, np.ndarray], found)
+    beside = np.flatnonzero((view.alpha < 0.01) & (distance < OUTLINE_REACH * size))
+    if not len(beside):
+        return np.zeros((0, 3))
+    row, column = np.divmod(rng.choice(beside, count), size)
+    near_row, near_column = nearest[:, row, column]
+    depth = view.depth[near_row, near_column]
+    within = rng.random(count) < 0.5
+    row, column = np.where(within, near_row, row), np.where(within, near_column, column)
+    depth = depth + np.where(within, rng.exponential(CLOSE_BEHIND / 2, count), rng.normal(0, NEAR_SPREAD, count))
+    return unproject(view.camera, row, column, depth, size)
+
+
 def occupancy_points(
-    views: Sequence[PixelView], count: int, rng: np.random.Generator, half_box: float = 0.5
+    views: Sequence[PixelView], source: int, count: int, rng: np.random.Generator, half_box: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points [count,3] around the surface and all over the box and a little beyond, with `inside` and `known` [count].
+    """Points [count,3] with `inside` and `known` [count]: around the surface, at outlines, all over the box and beyond.
 
     Beyond the box every point has the same features, zeros: unless those mean empty, walls stand there.
     """
@@ -134,6 +166,10 @@ def occupancy_points(
         points.append(unproject(view.camera, rows, columns, view.depth[rows, columns], len(view.alpha)))
     near = np.concatenate(points)
     near = near + rng.normal(0, NEAR_SPREAD, near.shape) * rng.random((len(near), 1))
+    # A photo tells its own outline: half of the points are there, half at one other view's.
+    looks = (source, int(rng.integers(len(views))))
+    outline = np.concatenate([outline_points(views[look], int(count * OUTLINE_SHARE / 2), rng) for look in looks])
+    near = np.concatenate([near, outline])
     reach = half_box * BEYOND_BOX
     anywhere = rng.uniform(-reach, reach, (count - len(near), 3))
     at = np.concatenate([near, anywhere])

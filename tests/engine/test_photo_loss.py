@@ -1,0 +1,38 @@
+"""Clouds are compared with a photo by rays, surfaces by points; both find a better head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_model import disc_portrait, tiny_network, tiny_preset
+
+from tpn_engine.inversion.options import LatentOptions
+from tpn_engine.inversion.photo_loss import photo_loss
+from tpn_engine.inversion.photo_points import PhotoPoints
+from tpn_engine.inversion.rendered_photo import RenderedPhoto
+from tpn_engine.inversion.subject import Subject
+
+
+@pytest.mark.parametrize(("opaque", "kind"), [(False, RenderedPhoto), (True, PhotoPoints)])
+def test_a_photo_is_compared_as_the_heads_are(opaque: bool, kind: type) -> None:
+    portrait, network = disc_portrait(), tiny_network()
+    subject = Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=torch.device("cpu"))
+    with torch.no_grad():
+        planes = network.pivot(subject.shown).planes
+    preset = replace(tiny_preset(), opaque=opaque)
+    random = torch.Generator().manual_seed(0)
+    options = LatentOptions(resolution=32, rays=512)
+    photo = photo_loss(preset, network.decoder, planes, subject, options, random)
+    assert isinstance(photo, kind)
+    fitted = planes.clone().requires_grad_()
+    optimizer = torch.optim.Adam([fitted], lr=0.05)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = photo.loss(network.decoder, fitted, subject.label)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
