@@ -24,7 +24,7 @@ def create_orbit(name: str, framing: Framing, first: int, frames: int) -> tuple[
     """
     pivot = bpy.data.objects.new(name, None)
     pivot.empty_display_type = "CIRCLE"
-    pivot.empty_display_size = 0.1
+    pivot.empty_display_size = 0.03  # inside the head: it must not cross the face
     pivot.location = framing.center
     pivot[FIRST] = first
     pivot[FRAMES] = frames

@@ -60,8 +60,8 @@ class HEAD_CAPTURE_PT_head(_HeadPanel, bpy.types.Panel):  # noqa: N801 - the nam
         row.operator("head_capture.look_at_head", text="", icon="ZOOM_SELECTED")
         row.operator("head_capture.look_through_photo_camera", text="", icon="VIEW_CAMERA")
         facts = [_label(MODELS, asked.get("model")), _label(METHODS, asked.get("method"))]
-        facts.append(show("{count} triangles", count=f"{len(head.head.data.polygons):,}"))
         paragraph(layout, context, " · ".join(fact for fact in facts if fact))
+        paragraph(layout, context, show("{count} triangles", count=f"{len(head.head.data.polygons):,}"))
         for warning in provenance.get("warnings", ()):
             text = warning["message"] if isinstance(warning, dict) and "message" in warning else str(warning)
             paragraph(layout.box(), context, text, icon="ERROR")
