@@ -83,20 +83,21 @@ def verify(
         typer.Argument(metavar="[NAME]...", help="Which; all that are here by default.", show_default=False),
     ] = None,
 ) -> None:
-    """Check the hash, keys, shapes and numbers of models."""
+    """Check the hash, keys, shapes and numbers of models and of what losses need."""
     from tpn_engine.checkpoints import catalog, manage
+    from tpn_engine.checkpoints.loss_weights import LOSS_WEIGHTS
 
     wrong = 0
-    for name in names or [entry.name for entry in catalog() if entry.present]:
+    for name in names or [entry.name for entry in (*catalog(), *LOSS_WEIGHTS.values()) if entry.present]:
         try:
-            description = manage.verify_model(name)
+            facts = manage.verify_model(name)
         except ModelError as error:
             if names and len(names) == 1:
                 raise
             typer.echo(f"tpn: {error}", err=True)
             wrong += 1
             continue
-        typer.echo(f"{name:16} whole     SHA-256 {description.sha256}; {description.origin}")
+        typer.echo(f"{name:16} whole     {facts}")
     if wrong:
         raise typer.Exit(1)
 

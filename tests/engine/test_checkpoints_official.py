@@ -82,7 +82,7 @@ def test_the_authors_files_become_a_model(version: Version, pixel_shuffle: bool,
     assert "ffhq512-128.pth (SHA-256 " in model.origin
     assert sorted(file.name for file in path.parent.iterdir()) == [f"{name}.json", f"{name}.safetensors"]
     assert [entry.present for entry in catalog() if entry.name == name] == [True]
-    assert verify_model(name).sha256 == model.sha256
+    assert model.sha256 in verify_model(name)
 
 
 def test_the_average_code_may_come_first_and_serves_both_versions(files: Path, models: Path) -> None:

@@ -15,7 +15,8 @@ from official_files import filled_network, save, save_authors, tiny_official
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tpn_engine.checkpoints import add_model, catalog, remove_model
+from tpn_engine.checkpoints import add_model, catalog, remove_model, verify_model
+from tpn_engine.checkpoints.loss_weights import IDENTITY, LPIPS_LINEAR
 from tpn_engine.checkpoints.perceptual import load_identity, load_lpips
 from tpn_engine.cli import main
 from tpn_engine.errors import ModelError
@@ -87,6 +88,19 @@ def test_files_are_added_one_by_one_and_together(
         assert torch.equal(lpips.channel_weights[index], value)
     assert torch.equal(lpips.state_dict()["features.10.weight"], loss_files.alexnet_state()["features.10.weight"])
     assert not any(parameter.requires_grad for parameter in (*lpips.parameters(), *network.parameters()))
+
+    assert [line.split()[:2] for line in run("verify").splitlines()[-2:]] == [
+        ["loss-lpips", "whole"],
+        ["loss-identity", "whole"],
+    ]
+    whole = IDENTITY.path.read_bytes()
+    for damaged, complaint in ((whole[:-4], "can't be read"), (whole[:-4] + b"\0\0\xc0\x7f", "no numbers")):
+        IDENTITY.path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=complaint):
+            verify_model("loss-identity")
+    LPIPS_LINEAR.path.unlink()
+    with pytest.raises(ModelError, match="loss-lpips is in part"):
+        verify_model("loss-lpips")
 
     assert run("remove", "loss-lpips") == "loss-lpips is removed.\n"
     assert load_lpips(CPU) is None

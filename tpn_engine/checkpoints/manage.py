@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tpn_engine.checkpoints.add import GENERATOR_PART, addition, part_path, stored_averages, verified
 from tpn_engine.checkpoints.catalog import CatalogEntry, find_entry, how_to_install, models_folder
-from tpn_engine.checkpoints.description import Description, description_path
+from tpn_engine.checkpoints.description import description_path
 from tpn_engine.checkpoints.download import download
 from tpn_engine.checkpoints.loss_weights import LOSS_WEIGHTS
+from tpn_engine.checkpoints.perceptual import verified as verified_losses
 from tpn_engine.checkpoints.terms import Terms
 from tpn_engine.errors import FileError, ModelError, OptionError
 from tpn_engine.progress import SILENT, Progress
@@ -52,12 +53,18 @@ def get_model(name: str, *, accept_licence: bool = False, progress: Progress = S
     return path
 
 
-def verify_model(name: str) -> Description:
-    """Check the hash, keys, shapes and numbers of an installed model; raises ModelError."""
+def verify_model(name: str) -> str:
+    """Check the keys, shapes and numbers of an installed model and, if it has one, its hash; raises ModelError.
+
+    Returns what it is and where it comes from, in words.
+    """
+    if name in LOSS_WEIGHTS:
+        return verified_losses(LOSS_WEIGHTS[name])
     entry = find_entry(name)
     if not entry.present:
         raise ModelError(f"The model {name} is not installed: {how_to_install(entry)}.")
-    return verified(entry.path)
+    description = verified(entry.path)
+    return f"SHA-256 {description.sha256}; {description.origin}"
 
 
 def remove_model(name: str) -> None:

@@ -107,6 +107,17 @@ def load_identity(device: torch.device) -> IdentityNetwork | None:
     return _network(network, IDENTITY_WEIGHTS, device)
 
 
+def verified(weights: LossWeights) -> str:
+    """What installed weights were converted from, after their keys, shapes and numbers; raises ModelError."""
+    network = (load_lpips if weights is LPIPS_WEIGHTS else load_identity)(torch.device("cpu"))
+    if network is None:
+        raise ModelError(f"{weights.name} is {weights.state}.")
+    for key, tensor in network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ModelError(f"{weights.name} is damaged: {key} holds values that are no numbers: {_again(weights)}.")
+    return origins(weights)
+
+
 def origins(weights: LossWeights) -> str:
     """What the installed parts were converted from."""
     told = []
