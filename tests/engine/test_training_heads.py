@@ -33,12 +33,13 @@ from tpn_engine.training.heads.assets import HeadAssets, texels_at
 from tpn_engine.training.heads.body_meshes import eyeball_sizes
 from tpn_engine.training.heads.build import HeadBuilder
 from tpn_engine.training.heads.cameras import training_cameras
-from tpn_engine.training.heads.clothing import Clothing, covered
+from tpn_engine.training.heads.clothing import Clothing, coverage, thickness
 from tpn_engine.training.heads.dataset import RenderJob, render_dataset
 from tpn_engine.training.heads.expression import WIDEST_GAP, Expression, relaxed
 from tpn_engine.training.heads.facial_hair import grow_brows
 from tpn_engine.training.heads.figure import make_figure
 from tpn_engine.training.heads.geometry import (
+    clipped,
     fibonacci_sphere,
     quads_to_triangles,
     sample_surface,
@@ -299,9 +300,25 @@ def test_scalp_hair_grows_from_the_scalp_and_stays_outside(kind):
 def test_garment_covers_shoulders_and_leaves_the_neck():
     plain = Clothing((0.2, 0.2, 0.2), neck_radius=0.7, neck_depth=0.0, pattern="plain")
     points = np.array([[0, 7, 1.2], [0, 5.95, 0.6], [1.5, 5.5, 0], [0, 5.0, 1.0]])
-    assert covered(points, plain).tolist() == [False, False, True, True]
+    assert (coverage(points, plain) > 0).tolist() == [False, False, True, True]
     deep = replace(plain, neck_depth=0.8)
-    assert covered(points, deep).tolist() == [False, False, True, False]
+    assert (coverage(points, deep) > 0).tolist() == [False, False, True, False]
+    assert thickness(np.array([0.0, 0.3])) == pytest.approx([0.014, 0.009], abs=1e-4)
+
+
+def test_a_mesh_is_cut_along_a_line_across_its_triangles():
+    values = np.array([[0, 0, 7], [1, 0, 7], [1, 1, 9], [0, 1, 9]], float)
+    triangles = np.array([[0, 1, 2], [0, 2, 3]])
+    inside = values[:, 0] - 0.25  # the part right of x = 0.25 stays
+    cut, kept = clipped(values, triangles, inside)
+    corners = cut[kept]
+    assert corners[..., 0].min() == pytest.approx(0.25)
+    np.testing.assert_allclose(corners[..., 2], 7 + 2 * corners[..., 1])
+    across, along = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    areas = (across[:, 0] * along[:, 1] - across[:, 1] * along[:, 0]) / 2
+    assert (areas >= 0).all()
+    assert areas.sum() == pytest.approx(0.75)
+    np.testing.assert_array_equal(cut[:4], values)
 
 
 # The renderer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tpn_engine.training.heads.assets import HeadAssets, Proxy
-from tpn_engine.training.heads.clothing import cloth_texture, covered
+from tpn_engine.training.heads.clothing import cloth_texture, coverage, thickness
 from tpn_engine.training.heads.figure import Figure, Shadows
-from tpn_engine.training.heads.geometry import rotation, unit, vertex_normals
+from tpn_engine.training.heads.geometry import clipped, rotation, unit, vertex_normals
 from tpn_engine.training.heads.mesh import Look, Material, Mesh
 from tpn_engine.training.heads.parameters import HeadParameters
 from tpn_engine.training.heads.transfer import light_transfer, unshadowed_transfer
@@ -54,16 +54,20 @@ def skin_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows:
 
 
 def cloth_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows: Shadows) -> Mesh:
-    """The garment: the covered skin raised by 3 mm."""
+    """The garment: the covered skin, raised, cut along its neckline."""
     layout, skin = assets.skin, figure.skin
-    inside = covered(layout.rest, head.clothing)[layout.triangles].all(1)
-    raised = skin.points + skin.normals * 0.009
+    inside = coverage(layout.rest, head.clothing)
+    raised = skin.points + skin.normals * thickness(inside)[:, None]
+    corners = [raised, skin.normals, shadows.on_skin]
+    values = np.concatenate([*(part[layout.point] for part in corners), layout.body_uv * 9 % 1], axis=1)
+    values, triangles = clipped(values, layout.textured_triangles, inside[layout.point])
+    positions, normals, transfer, uv = np.split(values, [3, 6, 15], axis=1)
     return Mesh(
-        positions=raised[layout.point],
-        normals=skin.normals[layout.point],
-        uv=layout.body_uv * 9 % 1,
-        transfer=shadows.on_skin[layout.point],
-        triangles=layout.textured_triangles[inside],
+        positions=positions,
+        normals=normals,
+        uv=uv,
+        transfer=transfer,
+        triangles=triangles,
         texture=cloth_texture(head.clothing, head.rng("cloth")),
         material="cloth",
         look=Look(roughness=0.75, specular=0.35, bump=0.01),

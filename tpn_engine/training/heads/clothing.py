@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 Pattern = Literal["plain", "stripes", "checks"]
+CLOTH, SEAM, SEAM_WIDTH = 0.009, 0.005, 0.06  # EG3D units, and decimetres across
 PATTERNS: tuple[Pattern, ...] = ("plain", "plain", "plain", "stripes", "checks")
 
 
@@ -32,12 +33,17 @@ def sample_clothing(rng: np.random.Generator) -> Clothing:
     return Clothing((red, green, blue), radius, depth, PATTERNS[rng.choice(len(PATTERNS))])
 
 
-def covered(points: np.ndarray, clothing: Clothing) -> np.ndarray:
-    """Which points [P,3] of the base mesh (decimetres) the garment covers, [P] bool."""
+def coverage(points: np.ndarray, clothing: Clothing) -> np.ndarray:
+    """How far inside the garment points [P,3] of the base mesh lie, decimetres [P], negative where it leaves skin."""
     x, y, z = points[:, 0], points[:, 1], points[:, 2] - 0.15
     front = np.clip(np.cos(np.arctan2(x, z)), 0, 1)
     neckline = clothing.neck_radius + clothing.neck_depth * front**3
-    return (y < 6.0) & (np.hypot(x, z) + (5.9 - y) * 0.35 > neckline)
+    return np.minimum(6.0 - y, np.hypot(x, z) + (5.9 - y) * 0.35 - neckline)
+
+
+def thickness(inside: np.ndarray) -> np.ndarray:
+    """How far the garment stands off the skin, EG3D units [P], `inside` [P] decimetres of it: the seam is thicker."""
+    return CLOTH + SEAM * np.exp(-((np.maximum(inside, 0) / SEAM_WIDTH) ** 2))
 
 
 def cloth_texture(clothing: Clothing, rng: np.random.Generator) -> np.ndarray:

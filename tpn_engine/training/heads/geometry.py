@@ -113,3 +113,33 @@ def sample_surface(
     here = (density[triangles[triangle]] * barycentric).sum(1)
     kept = rng.random(count) < np.clip(here * 1.2, 0, 1)
     return SurfacePoints(triangle[kept], barycentric[kept])
+
+
+def clipped(values: np.ndarray, triangles: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a mesh where `inside` [V], linear in each triangle, is positive.
+
+    `values` [V,C] are what is known at the vertices; returns them with the new vertices' appended, and the triangles
+    [T,3], wound as before.
+    """
+    within = inside[triangles] > 0
+    count = within.sum(1)
+    # Turned so that the corner that stands alone on its side of the line comes first.
+    lone = np.where(count == 1, within.argmax(1), (~within).argmax(1))
+    turned = np.take_along_axis(triangles, (lone[:, None] + np.arange(3)) % 3, 1)[(count == 1) | (count == 2)]
+    tips = inside[turned[:, 0]] > 0
+    apex, second, third = turned.T
+
+    def crossing(end: np.ndarray) -> np.ndarray:
+        share = (inside[apex] / (inside[apex] - inside[end]))[:, None]
+        return values[apex] * (1 - share) + values[end] * share
+
+    first = len(values) + np.arange(len(turned))
+    last = first + len(turned)
+    base = ~tips
+    parts = [
+        triangles[count == 3],
+        np.stack([apex, first, last], 1)[tips],
+        np.stack([first, second, third], 1)[base],
+        np.stack([first, third, last], 1)[base],
+    ]
+    return np.concatenate([values, crossing(second), crossing(third)]), np.concatenate(parts)

@@ -45,7 +45,7 @@ CARDS = {
 
 
 # Sets whose fringe hangs over an eye: a portrait's eyes are free, so their wearers have strands instead.
-OVER_AN_EYE = ("short03", "bob01", "bob02")
+OVER_AN_EYE = ("short03", "bob01", "bob02", "braid01")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tpn_engine.training.heads.shapes import Shape, grid_triangles
 RINGS, SPOKES = 26, 96
 SMOOTHING = 2.0  # steps of the grid
 NEIGHBOURS = 12  # skin points whose greatest distance counts in a direction
-FARTHEST = 0.34  # EG3D units: beyond it lie shoulders, which the shell dives into
+FARTHEST, FARTHEST_BELOW = 0.44, 0.34  # EG3D units: beyond the second lie shoulders, which the shell dives into
 CUFF = 0.007  # by which a cap's turned-up edge is thicker
 # Middle and pole: a cap's lies up and back, a scarf's behind, so that its edge runs around the face.
 CENTRES = {"cap": np.array([0, 0.115, -0.035]), "scarf": np.array([0, 0.02, -0.03])}
@@ -26,7 +26,7 @@ def headwear_shape(headwear: Headwear, skin: Surface) -> Shape:
     pole = unit(POLES[headwear.kind])
     right = np.array([1.0, 0, 0])
     front = np.cross(right, pole)
-    share = np.linspace(0.02, 1, RINGS)
+    share = np.linspace(0.002, 1, RINGS)
     polar = np.radians(headwear.reach) * share[:, None]
     azimuth = np.arange(SPOKES)[None] * (2 * np.pi / SPOKES)
     directions = (
@@ -35,7 +35,8 @@ def headwear_shape(headwear: Headwear, skin: Surface) -> Shape:
         + (np.sin(polar) * np.sin(azimuth))[..., None] * front
     )
     centre = CENTRES[headwear.kind]
-    tight = np.minimum(distances(skin, centre, directions.reshape(-1, 3)), FARTHEST).reshape(RINGS, SPOKES)
+    limit = FARTHEST_BELOW + (FARTHEST - FARTHEST_BELOW) * smoothstep(-0.6, -0.1, directions[..., 1])
+    tight = np.minimum(distances(skin, centre, directions.reshape(-1, 3)).reshape(RINGS, SPOKES), limit)
     smooth = smoothed(np.maximum(smoothed(tight), tight)) + headwear.thickness
     loose = headwear.slack * (1 - smoothstep(0.1, 0.8, share)) * (headwear.kind == "cap")
     cuff = CUFF * smoothstep(0.74, 0.78, share) * (headwear.kind == "cap")
