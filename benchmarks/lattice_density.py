@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField, plane_coordinates
 from tpn_engine.surface.density import Lattice, dense_density, surface_density
@@ -29,17 +30,17 @@ def official_field() -> TriplaneField:
     torch.manual_seed(0)
     planes = F.interpolate(torch.randn(3, 32, 16, 16) * 2, (256, 256), mode="bicubic")
     decoder = Decoder(channels=32, hidden=64).eval().requires_grad_(False)
-    return TriplaneField(planes, decoder, "xy_xz_zx", 1.0)
+    return TriplaneField(planes, decoder, "xy_xz_zx", Box())
 
 
 def point_by_point(field: TriplaneField, lattice: Lattice) -> Tensor:
     """What EG3D's shape script computes: every point samples three planes and runs the decoder."""
-    axis = torch.from_numpy(lattice.coordinates.astype(np.float32))
+    axis = torch.from_numpy(lattice.coordinates[0].astype(np.float32))
     points = torch.cartesian_prod(axis, axis, axis)
     densities = []
     with torch.no_grad():
         for some in points.split(POINTS_AT_ONCE):
-            grid = plane_coordinates(some * 2 / field.box_warp, field.axes)[:, None]
+            grid = plane_coordinates(field.box.on_planes(some), field.axes)[:, None]
             features = F.grid_sample(field.planes, grid, mode="bilinear", align_corners=False)
             densities.append(field.decoder(features[:, :, 0].mean(0).T)[0][:, 0])
     return torch.cat(densities).view(len(axis), len(axis), len(axis))
@@ -57,7 +58,7 @@ def timed(work: Callable[[], np.ndarray], runs: int = 1) -> tuple[float, np.ndar
 
 def main() -> None:
     torch.set_num_threads(THREADS)
-    field, lattice = official_field(), Lattice(RESOLUTION, 1.0)
+    field, lattice = official_field(), Lattice(RESOLUTION, Box())
     dense_seconds, dense = timed(lambda: dense_density(field, lattice).numpy(), runs=3)
     level = float(np.quantile(dense[::4, ::4, ::4], LEVEL_QUANTILE))
     surface_seconds, _ = timed(lambda: surface_density(field, lattice, level).values, runs=3)

@@ -17,10 +17,12 @@ from tpn_engine.camera import Camera
 from tpn_engine.capture_file import read_capture_file, write_capture_file
 from tpn_engine.checkpoints import Model
 from tpn_engine.errors import CaptureFileError, OptionError
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.presets import MeshColors, RenderingPreset
+from tpn_engine.nets.silhouette import Silhouette
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.surface import HeadMesh, MeshOptions, Photo, extract_mesh
 from tpn_engine.views import View, render_view
@@ -38,8 +40,8 @@ class Capture:
 
     `codes` are the pivot's W+ latent codes [num_ws, w_dim]; `crop` [512, 512, 3] and `matte` [512, 512]
     are uint8; `camera` is the source camera; `provenance` is plain JSON: photo, model, method, versions,
-    warnings and seconds. `iso_level`, `border` and `colors` are the model's own for meshes; `matted` fields hold
-    nothing but the person.
+    warnings and seconds. `iso_level`, `border`, `floor` and `colors` are the model's own for meshes; `matted`
+    fields hold nothing but the person.
     """
 
     field: TriplaneField
@@ -51,6 +53,7 @@ class Capture:
     matte: np.ndarray
     provenance: dict[str, Any]
     border: float = 0.0
+    floor: float | None = None
     colors: MeshColors = "model"
     matted: bool = False
 
@@ -64,7 +67,12 @@ class Capture:
 
         Those left out, or None, are the model's own.
         """
-        own: dict[str, Any] = {"level": self.iso_level, "border": self.border, "colors": self.colors}
+        own: dict[str, Any] = {
+            "level": self.iso_level,
+            "border": self.border,
+            "floor": self.floor,
+            "colors": self.colors,
+        }
         own |= {name: value for name, value in options.items() if value is not None}
         photo = Photo(self.crop.astype(np.float32) / 255, self.matte.astype(np.float32) / 255, self.camera)
         chosen = MeshOptions(resolution, **own)
@@ -163,12 +171,15 @@ class Capture:
             tensors[_DECODER + key] = _array(value)
         facts = {
             "axes": self.field.axes,
-            "box_warp": self.field.box_warp,
+            "box_warp": self.field.box.warp,
+            "box_back": self.field.box.back,
             "rendering": asdict(self.rendering),
             "iso_level": self.iso_level,
             "border": self.border,
+            "floor": self.floor,
             "colors": self.colors,
             "matted": self.matted,
+            "silhouette": self.field.silhouette is not None,
             "provenance": self.provenance,
         }
         write_capture_file(path, tensors, facts)
@@ -193,8 +204,12 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
     decoder = Decoder(channels=planes.shape[1], hidden=state["net.0.weight"].shape[0])
     decoder.load_state_dict(state)
     decoder.requires_grad_(False).eval()
+    field = TriplaneField(planes, decoder, facts["axes"], Box(facts["box_warp"], facts.get("box_back", 0.0)))
+    if facts.get("silhouette", False):
+        label, matte = torch.from_numpy(tensors["label"]), tensors["matte"] / np.float32(255)
+        field = replace(field, silhouette=Silhouette.of(matte, label, facts["iso_level"]))
     return Capture(
-        field=TriplaneField(planes, decoder, facts["axes"], facts["box_warp"]),
+        field=field,
         codes=torch.from_numpy(tensors["codes"]),
         camera=Camera.from_label(tensors["label"]),
         rendering=RenderingPreset(**facts["rendering"]),
@@ -203,6 +218,7 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
         matte=tensors["matte"],
         provenance=facts["provenance"],
         border=facts.get("border", 0.0),  # old files have none of these
+        floor=facts.get("floor"),
         colors=facts.get("colors", "model"),
         matted=facts.get("matted", False),
     )

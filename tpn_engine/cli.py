@@ -67,6 +67,10 @@ ColorsOption = Annotated[
     str | None,
     typer.Option(help="Of the mesh: photo, or model for the model's alone.", show_default="the model's choice"),
 ]
+FloorOption = Annotated[
+    float | None,
+    typer.Option(help="Height at which the neck is cut, EG3D units; the model's by default.", show_default=False),
+]
 BorderOption = Annotated[
     float | None,
     typer.Option(
@@ -167,6 +171,7 @@ def capture(
     resolution: ResolutionOption = 256,
     colors: ColorsOption = None,
     border: BorderOption = None,
+    floor: FloorOption = None,
     face: FaceOption = None,
     level: LevelOption = False,
     seed: SeedOption = 0,
@@ -192,7 +197,7 @@ def capture(
                     cancel=progress.cancelled,
                     **options,
                 )
-                _write(made, target, progress, resolution=resolution, colors=colors, border=border)
+                _write(made, target, progress, resolution=resolution, colors=colors, border=border, floor=floor)
         except HeadCaptureError as error:
             if len(jobs) == 1:
                 raise
@@ -224,6 +229,7 @@ def mesh(
     solid: Annotated[bool, typer.Option("--solid", help="Close every hole, for printing.")] = False,
     colors: ColorsOption = None,
     border: BorderOption = None,
+    floor: FloorOption = None,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
@@ -239,6 +245,7 @@ def mesh(
             solid=solid,
             colors=colors,
             border=border,
+            floor=floor,
             progress=progress,
         )
         head.save(output)

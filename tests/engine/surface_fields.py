@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.layers import FullyConnected
@@ -18,15 +19,15 @@ CENTER = np.array([0.05, -0.03, 0.08])
 RADII = np.array([0.2, 0.3, 0.25])
 
 
-def random_field(axes: PlaneAxes, seed: int, detail: int = 6, gain: float = 1.0) -> TriplaneField:
-    """A smooth random field of `detail` bumps along each axis; `gain` stretches the pre-activations."""
+def random_field(axes: PlaneAxes, seed: int, detail: int = 6, gain: float = 1.0, count: int = 3) -> TriplaneField:
+    """A smooth random field of `detail` bumps along each axis; `gain` stretches the pre-activations, `count` planes."""
     generator = torch.Generator().manual_seed(seed)
-    planes = torch.randn(3, 8, detail, detail, generator=generator) * 2
+    planes = torch.randn(count, 8, detail, detail, generator=generator) * 2
     planes = F.interpolate(planes, (48, 48), mode="bicubic").contiguous()
     decoder = Decoder(channels=8, hidden=24).eval().requires_grad_(False)
     for value in decoder.parameters():
         value.copy_(torch.randn(value.shape, generator=generator) * gain)
-    return TriplaneField(planes, decoder, axes, 1.0)
+    return TriplaneField(planes, decoder, axes, Box())
 
 
 def crossed_level(field: TriplaneField, fraction: float = 0.1) -> float:
@@ -70,4 +71,4 @@ def ellipsoid_field(axes: PlaneAxes, island: float = 0.0) -> TriplaneField:
         last.weight[0, 8] = 40.0
     for layer in (first, last):
         layer.weight.div_(layer.weight_gain)
-    return TriplaneField(planes, decoder, axes, 1.0)
+    return TriplaneField(planes, decoder, axes, Box())

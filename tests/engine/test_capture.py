@@ -18,6 +18,7 @@ from tpn_engine.capture_file import VERSION, read_capture_file, write_capture_fi
 from tpn_engine.checkpoints import Model
 from tpn_engine.errors import CancelledError, CaptureFileError, DeviceError, FileError, OptionError
 from tpn_engine.inversion.invert import invert
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.presets import ffhq512_128, synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.progress import Progress
@@ -95,7 +96,7 @@ def test_a_capture_comes_back_bit_for_bit(capture: Capture, saved: Path) -> None
     np.testing.assert_array_equal(loaded.camera.label, capture.camera.label)
     np.testing.assert_array_equal(loaded.crop, capture.crop)
     np.testing.assert_array_equal(loaded.matte, capture.matte)
-    assert (loaded.field.axes, loaded.field.box_warp) == (capture.field.axes, capture.field.box_warp)
+    assert (loaded.field.axes, loaded.field.box) == (capture.field.axes, capture.field.box)
     assert (loaded.rendering, loaded.iso_level) == (capture.rendering, capture.iso_level)
     assert loaded.provenance == capture.provenance
     again = saved.with_name("again.capture")
@@ -170,17 +171,20 @@ def test_meshes_are_cut_and_coloured_as_the_model_says_unless_asked_otherwise(ca
 def test_official_models_are_cut_as_by_eg3d_and_ours_shows_the_photo() -> None:
     official, ours = ffhq512_128(), synthetic_heads()
     assert (official.border, official.colors) == (30 / 256, "model")
-    assert (ours.border, ours.colors) == (0.04, "photo")
+    assert (ours.border, ours.floor, ours.colors) == (0.01, -0.37, "photo")
 
 
 def test_captures_of_version_0_1_are_meshed_as_they_were(capture: Capture, saved: Path) -> None:
-    replace(capture, border=0.125, colors="photo", matted=not capture.matted).save(saved)
+    replace(capture, border=0.125, floor=-0.3, colors="photo", matted=not capture.matted).save(saved)
     loaded = Capture.load(saved)
-    assert (loaded.border, loaded.colors, loaded.matted) == (0.125, "photo", not capture.matted)
+    assert (loaded.border, loaded.floor, loaded.colors, loaded.matted) == (0.125, -0.3, "photo", not capture.matted)
     tensors, facts = read_capture_file(saved)
-    del facts["border"], facts["colors"]
+    for new in ("border", "floor", "colors", "silhouette", "box_back"):
+        del facts[new]
     write_capture_file(saved, tensors, facts)
-    assert (Capture.load(saved).border, Capture.load(saved).colors) == (0.0, "model")
+    old = Capture.load(saved)
+    assert (old.border, old.floor, old.colors) == (0.0, None, "model")
+    assert (old.field.silhouette, old.field.box) == (None, Box())
 
 
 def test_turntables_have_their_frames_and_size(capture: Capture, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_the_iso_level_is_the_users_to_choose(run: Run, head: Path, tmp_path: Pa
     assert not (tmp_path / "none.npz").exists()
 
 
-def test_border_and_colors_are_the_users_to_choose(run: Run, head: Path, tmp_path: Path) -> None:
+def test_border_floor_and_colors_are_the_users_to_choose(run: Run, head: Path, tmp_path: Path) -> None:
     own, cut, seen = (tmp_path / f"{name}.npz" for name in ("own", "cut", "seen"))
     assert run("mesh", head, "-o", own, "--resolution", 48).code == 0
     assert run("mesh", head, "-o", cut, "--resolution", 48, "--border", 0.2).code == 0
@@ -189,6 +189,8 @@ def test_border_and_colors_are_the_users_to_choose(run: Run, head: Path, tmp_pat
     assert wrong.code == 2
     assert "photo, model" in wrong.complaint()
     assert run("mesh", head, "-o", own, "--border", 0.5).code == 2
+    assert run("mesh", head, "-o", cut, "--resolution", 48, "--floor", 0.1).code == 0  # to a step of the lattice
+    assert np.load(cut)["vertices"][:, 1].min() == pytest.approx(0.1, abs=1 / 47)
 
 
 def test_captures_become_pictures_and_turntables(run: Run, head: Path, tmp_path: Path) -> None:

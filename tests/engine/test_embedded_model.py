@@ -63,9 +63,29 @@ def test_one_component_facing_outward(mesh: HeadMesh, solid: trimesh.Trimesh) ->
 def test_face_is_in_front_and_the_head_is_as_large_as_a_head(mesh: HeadMesh) -> None:
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     assert (high - low)[0] > 0.3
-    assert 0.5 < (high - low)[1] <= 1.01
+    assert 0.5 < (high - low)[1] <= 0.9
     nose = mesh.vertices[(np.abs(mesh.vertices[:, 0]) < 0.05) & (np.abs(mesh.vertices[:, 1]) < 0.05), 2].max()
     assert 0.08 < nose < 0.25
+
+
+def test_the_head_has_the_photos_outline_and_a_level_neck(capture: Capture, mesh: HeadMesh) -> None:
+    size = 128
+    matte = np.asarray(Image.fromarray(capture.matte).resize((size, size), Image.Resampling.BOX)) > 127
+    seen = render_view(capture.field, capture.camera, size, rendering=capture.rendering).mask
+    assert (seen & matte).sum() > 0.95 * (seen | matte).sum()
+    assert capture.floor is not None
+    base = mesh.vertices[mesh.vertices[:, 1] < capture.floor + 1e-3]
+    assert mesh.vertices[:, 1].min() > capture.floor - 1e-3
+    assert len(base) > 200
+
+
+def test_the_back_is_round_and_does_not_end_at_the_box(capture: Capture, mesh: HeadMesh) -> None:
+    head = mesh.vertices[mesh.vertices[:, 1] > -0.1]
+    low = capture.field.box.low[2]
+    assert low + 0.02 < head[:, 2].min() < -0.35
+    hindmost = head[head[:, 2] < head[:, 2].min() + 0.02]
+    assert np.ptp(hindmost[:, 0]) < 0.3
+    assert np.ptp(hindmost[:, 1]) < 0.35
 
 
 def test_surface_is_where_the_source_view_sees_it(capture: Capture, mesh: HeadMesh, solid: trimesh.Trimesh) -> None:

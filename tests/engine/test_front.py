@@ -18,19 +18,20 @@ from tpn_engine.nets.triplanenet import mirrored_label
 LEVEL = 0.3
 
 
-@pytest.fixture(params=["xy_xz_yz", "xy_xz_zx"])
+@pytest.fixture(params=[("xy_xz_yz", 0.0), ("xy_xz_zx", 0.0), ("xy_xz_yz", 0.15)])
 def generator(request: pytest.FixtureRequest) -> Generator:
-    axes: PlaneAxes = request.param
+    axes: PlaneAxes
+    axes, back = request.param
     torch.manual_seed(5)
-    return Generator(replace(tiny_preset().generator, plane_axes=axes)).requires_grad_(False)
+    return Generator(replace(tiny_preset().generator, plane_axes=axes, box_back=back)).requires_grad_(False)
 
 
-@pytest.fixture
-def planes() -> Tensor:
+@pytest.fixture(params=[3, 4])
+def planes(request: pytest.FixtureRequest) -> Tensor:
     """Two smooth fields: random planes without detail between the lattice points."""
     torch.manual_seed(6)
-    coarse = torch.randn(2 * 3, 8, 3, 3) * 3
-    return torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bicubic").unflatten(0, (2, 3))
+    coarse = torch.randn(2, 4, 8, 3, 3)[:, : request.param].flatten(0, 1) * 3
+    return torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bicubic").unflatten(0, (2, request.param))
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tpn_engine.camera import Camera
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.discriminator import DualDiscriminator
-from tpn_engine.nets.field import GridSampler, RowSampler
+from tpn_engine.nets.field import BACK_BEGINS, FRONT_ENDS, GridSampler, RowSampler, front_share, sample_planes
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.presets import (
@@ -68,17 +69,34 @@ def test_a_batch_equals_its_samples(generator: Generator, ws: Tensor, label: Ten
 
 
 @pytest.mark.parametrize("axes", ["xy_xz_zx", "xy_xz_yz"])
-def test_both_samplers_agree(axes: PlaneAxes):
+@pytest.mark.parametrize("count", [3, 4])
+def test_both_samplers_agree(axes: PlaneAxes, count: int):
     torch.manual_seed(1)
-    planes = torch.randn(2, 3, 4, 16, 16, dtype=torch.float64, requires_grad=True)
+    planes = torch.randn(2, count, 4, 16, 16, dtype=torch.float64, requires_grad=True)
     points = (torch.randn(2, 300, 3, dtype=torch.float64) * 0.7).requires_grad_()
+    share = front_share(points[..., 2]).detach() if count == 4 else None
     results = []
     for sampler in (GridSampler, RowSampler):
-        features = sampler(planes, axes)(points)
+        features = sampler(planes, axes)(points, share)
         gradients = torch.autograd.grad((features * features.detach().cos()).sum(), (planes, points))
         results.append((features, *gradients))
     for grid, row in zip(*results, strict=True):
         torch.testing.assert_close(grid, row)
+
+
+def test_a_fourth_plane_takes_over_from_the_first_behind():
+    torch.manual_seed(1)
+    planes = torch.randn(1, 4, 4, 16, 16)
+    points = torch.rand(1, 300, 3) - 0.5
+    sampled = sample_planes(planes, points, "xy_xz_yz", Box())
+    in_front, behind = points[0, :, 2] > BACK_BEGINS, points[0, :, 2] < FRONT_ENDS
+    for part, shown in ((in_front, [0, 1, 2]), (behind, [3, 1, 2])):
+        torch.testing.assert_close(
+            sampled[:, part], sample_planes(planes[:, shown], points[:, part], "xy_xz_yz", Box()), rtol=1e-5, atol=1e-6
+        )
+    middle = torch.tensor([[[0.1, 0.2, (BACK_BEGINS + FRONT_ENDS) / 2]]])
+    both = [sample_planes(planes[:, shown], middle, "xy_xz_yz", Box()) for shown in ([0, 1, 2], [3, 1, 2])]
+    torch.testing.assert_close(sample_planes(planes, middle, "xy_xz_yz", Box()), (both[0] + both[1]) / 2)
 
 
 def test_chunks_do_not_show(generator: Generator, ws: Tensor, label: Tensor):
@@ -92,7 +110,7 @@ def test_chunks_do_not_show(generator: Generator, ws: Tensor, label: Tensor):
                 planes,
                 generator.decoder,
                 SMALL.plane_axes,
-                SMALL.box_warp,
+                SMALL.box,
                 origins[:, start:end],
                 directions[:, start:end],
                 SMALL.rendering,
@@ -115,7 +133,7 @@ def test_rays_past_the_box_are_empty_where_the_preset_says_so(generator: Generat
         white = generator.render_raw(
             planes, wide, 48, rendering=replace(sampled, missed="empty", white_background=True)
         )
-        enter, leave = box_crossing(*rays(wide, 48), SMALL.box_warp)
+        enter, leave = box_crossing(*rays(wide, 48), SMALL.box)
     hit = (enter < leave).view(1, 1, 48, 48)
     assert 0.1 < hit.float().mean() < 0.9
     assert ghosts.weights[~hit].max() > 0.1

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tpn_engine.camera import Camera, focal_length
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.discriminator import (
     ConvLayer,
@@ -132,7 +133,7 @@ def test_rays(ops: Golden):
 def test_box_limits(ops: Golden):
     pose = ops.tensor("rays.cam2world")
     origins = pose[:, None, :3, 3].expand(-1, 256, -1)
-    start, end = box_limits(origins, ops.tensor("box.dirs16"), 1.0)
+    start, end = box_limits(origins, ops.tensor("box.dirs16"), Box())
     hit = ops.tensor("box.end") > ops.tensor("box.start")
     assert not hit.all()
     assert relative_error(start[hit], ops.tensor("box.start")[hit]) <= TOLERANCE
@@ -150,14 +151,14 @@ def test_plane_sampling(ops: Golden):
     assert torch.equal(torch.linalg.inv(ops.tensor("planes.axes"))[..., :2], onto_axes)
     planes = ops.tensor("planes.features")
     for warp, key in ((1.0, "planes.sampled_warp1"), (1.6, "planes.sampled_warp1.6")):
-        sampled = sample_planes(planes, points, "xy_xz_zx", warp)
+        sampled = sample_planes(planes, points, "xy_xz_zx", Box(warp))
         assert relative_error(sampled, ops.tensor(key).mean(dim=1)) <= TOLERANCE
 
 
 def test_stratified_depths(ops: Golden):
     linear = RenderingPreset(depth_samples=12)
     for preset, key in ((linear, "linear12"), (replace(linear, spacing="disparity"), "disparity12")):
-        start, end = ray_limits(torch.zeros(1, 3, 3), torch.ones(1, 3, 3), 1.0, preset)
+        start, end = ray_limits(torch.zeros(1, 3, 3), torch.ones(1, 3, 3), Box(), preset)
         ops.check(f"strat.{key}", stratified_depths(start, end, preset, None)[..., None])
     start, end = torch.tensor([[[2.0], [2.1], [2.2]]]), torch.tensor([[[3.0], [3.0], [3.0]]])
     ops.check("strat.tensor12", stratified_depths(start, end, linear, None)[..., None])
@@ -333,12 +334,14 @@ def render(
     box_warp: float = 1.0,
 ) -> Rendering:
     planes = planes.expand(len(label), -1, -1, -1, -1)
-    return render_rays(planes, decoder, "xy_xz_zx", box_warp, *rays(label, resolution), preset or RenderingPreset())
+    return render_rays(
+        planes, decoder, "xy_xz_zx", Box(box_warp), *rays(label, resolution), preset or RenderingPreset()
+    )
 
 
 def test_field(renderer: Golden, analytic_planes: Tensor, decoder: Decoder):
     renderer.check("renderer.analytic_planes", analytic_planes)
-    field = TriplaneField(analytic_planes[0], decoder, "xy_xz_zx", 1.0)
+    field = TriplaneField(analytic_planes[0], decoder, "xy_xz_zx", Box())
     density, color = field.sample(make_input("renderer.points", (1, 2000, 3), 0.3)[0])
     renderer.check("renderer.run_model_sigma", density[None])
     renderer.check("renderer.run_model_rgb", color[None])

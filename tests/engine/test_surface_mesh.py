@@ -83,6 +83,18 @@ def test_the_border_is_left_out_and_the_cut_is_closed():
     assert as_trimesh(mesh).is_watertight
 
 
+def test_the_neck_is_cut_level_and_closed():
+    field = ellipsoid_field("xy_xz_yz")
+    whole = extract_mesh(field, MeshOptions(resolution=64)).vertices[:, 1]
+    mesh = extract_mesh(field, MeshOptions(resolution=64, floor=-0.11))
+    assert whole.min() < -0.3
+    assert mesh.vertices[:, 1].min() == pytest.approx(-0.11, abs=1 / 63)
+    assert mesh.vertices[:, 1].max() == whole.max()
+    base = as_trimesh(mesh).face_normals[(mesh.vertices[mesh.triangles][..., 1] < -0.11 + 1 / 63).all(1)]
+    np.testing.assert_allclose(base.mean(0)[[0, 2]], 0, atol=0.05)
+    assert as_trimesh(mesh).is_watertight
+
+
 def test_only_the_largest_component_stays_unless_all_are_wanted():
     field = ellipsoid_field("xy_xz_yz", island=0.06)
     assert as_trimesh(extract_mesh(field, MeshOptions(resolution=64))).body_count == 1
@@ -181,6 +193,7 @@ def test_a_flat_sheet_is_no_solid():
         {"resolution": 5000},
         {"level": float("nan")},
         {"border": -0.1},
+        {"floor": float("nan")},
         {"border": 0.49},
         {"smooth": -1},
         {"triangles": 3},

@@ -10,6 +10,7 @@ from ball_heads import CENTRE, LEFT, RADIUS, RIGHT, SIZE, YAWS, ball_view, write
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import FileError
+from tpn_engine.nets.presets import HEAD_BOX
 from tpn_engine.training.augment import ColorShift, degrade
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import HeadViews, batches, head_files
@@ -57,9 +58,21 @@ def test_carving_knows_inside_from_outside(head: HeadViews) -> None:
     assert inside[known & (distance < RADIUS - 0.02)].all()
     # Six views around the equator leave a little of what lies above the ball and below it.
     assert inside[known & (distance > RADIUS + 0.05)].mean() < 0.02
-    beyond = (np.abs(at) > 0.5).any(1)
+    beyond = ((at < HEAD_BOX.low) | (at > HEAD_BOX.high)).any(1)
     assert beyond.any()
     assert known[beyond].all()
+
+
+def test_what_lies_deep_behind_a_face_is_not_taken_for_its_inside(head: HeadViews) -> None:
+    front, left, right, _, _, back = (head.view(index) for index in range(len(YAWS)))
+    behind = CENTRE + np.array([[0, 0, -RADIUS - 0.1], [0, 0, -RADIUS - 0.02]])
+    core, cheek = CENTRE[None], CENTRE + np.array([[0, 0, RADIUS - 0.1]])
+    for views in ([front, left], [front, left, right]):
+        assert not carve(np.concatenate([behind, core]), views)[1].any()  # nobody knows
+        assert carve(cheek, views)[0].all()
+    inside, known = carve(np.concatenate([behind, core]), [front, back])
+    assert inside.tolist() == [False, False, True]
+    assert known.all()
 
 
 def test_outline_points_lie_on_both_sides_of_the_outline(head: HeadViews) -> None:

@@ -102,7 +102,7 @@ def test_trained_model_is_measured_on_held_out_heads(
     report = evaluate(load_model(path), held_out)
     assert report.heads == 2
     refined = report.measures["triplanenet"]
-    assert refined["source"]["iou"] > 0.8
+    assert refined["source"]["iou"] > 0.7
     assert refined["behind"]["iou"] > 0.7
     assert refined["source"]["psnr"] > 12
     assert "| triplanenet | source |" in report.markdown()

@@ -12,6 +12,7 @@ from tiny_model import tiny_network, tiny_preset
 
 from tpn_engine.camera import RADIUS, Camera
 from tpn_engine.errors import CancelledError, OptionError
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.presets import RenderingPreset
@@ -28,7 +29,7 @@ def random_field() -> TriplaneField:
     decoder = tiny_network().decoder.decoder
     coarse = torch.randn(3, 8, 4, 4, generator=torch.Generator().manual_seed(1)) * 6
     planes = torch.nn.functional.interpolate(coarse, size=32, mode="bicubic")
-    return TriplaneField(planes, decoder, "xy_xz_yz", 1.0)
+    return TriplaneField(planes, decoder, "xy_xz_yz", Box())
 
 
 def wall_field() -> TriplaneField:
@@ -45,7 +46,7 @@ def wall_field() -> TriplaneField:
     first.weight[0, 0] = 8**0.5 * 1000  # the mean of the planes is 1 or -1
     last.weight[0, 0] = 16**0.5
     last.bias[0] = -100.0
-    return TriplaneField(planes, field.decoder, "xy_xz_yz", 1.0)
+    return TriplaneField(planes, field.decoder, "xy_xz_yz", Box())
 
 
 def test_a_view_is_the_generators_own_raw_rendering() -> None:

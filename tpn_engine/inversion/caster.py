@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.generator import Generator
 from tpn_engine.surface.density import Lattice, dense_density
@@ -39,22 +40,22 @@ class Hits:
 
 @dataclass(frozen=True)
 class Caster:
-    """A head's density less its level on a lattice [1, 1, Z, Y, X] over the box of edge 2 * `half`.
+    """A head's density less its level on a lattice [1, 1, Z, Y, X] over its `box`.
 
     On the CPU, whatever the planes are on: sampling volumes is missing on some devices.
     """
 
     above: Tensor
-    half: float
+    box: Box
 
     @classmethod
     @torch.no_grad()
     def of(cls, generator: Generator, planes: Tensor, level: float) -> Caster:
         """The head of planes [1, 3, C, H, W]."""
-        box = generator.preset.box_warp
+        box = generator.preset.box
         field = TriplaneField(planes[0].detach(), generator.decoder, generator.preset.plane_axes, box)
         values = dense_density(field, Lattice(_POINTS, box)).cpu()
-        return cls(values.permute(2, 1, 0)[None, None] - level, box / 2)
+        return cls(values.permute(2, 1, 0)[None, None] - level, box)
 
     @torch.no_grad()
     def cast(self, origins: Tensor, directions: Tensor) -> Hits:
@@ -65,12 +66,14 @@ class Caster:
 
     def _cast(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         inverse = 1 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
-        faces = torch.stack([(-self.half - origins) * inverse, (self.half - origins) * inverse])
+        low, high = origins.new_tensor(self.box.low), origins.new_tensor(self.box.high)
+        faces = torch.stack([(low - origins) * inverse, (high - origins) * inverse])
         near, far = faces.amin(0).amax(-1), faces.amax(0).amin(-1)
         boxed = far > near
         step = (far - near).clamp(min=0) / (_SAMPLES - 1)
         along = near[:, None] + step[:, None] * torch.arange(_SAMPLES)
-        places = (origins[:, None] + directions[:, None] * along[..., None]) / self.half
+        points = origins[:, None] + directions[:, None] * along[..., None]
+        places = (points - low) * (2 / (high - low)) - 1
         above = F.grid_sample(self.above, places[None, None], align_corners=True)[0, 0, 0]
         inside = above > 0
         first = inside.float().argmax(1, keepdim=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +21,6 @@ from tpn_engine.inversion.psp import invert_psp
 from tpn_engine.inversion.refine_fit import invert_refine_fit
 from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.inversion.triplanenet import invert_triplanenet
-from tpn_engine.nets.field import TriplaneField
 from tpn_engine.portrait import Portrait
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.version import __version__
@@ -58,8 +57,8 @@ def invert(
     subject = Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=preset.matted, device=device)
     made = inverter(model, subject, chosen, Observer(progress, watch))
 
-    generator = preset.generator
-    decoder = deepcopy(made.decoder).requires_grad_(False).eval()
+    matte = _eight_bits(portrait.matte)
+    head = made.head(preset, matte / np.float32(255))
     provenance: dict[str, Any] = {
         "photo": {"name": portrait.name, "sha256": portrait.sha256, "faces": portrait.faces},
         "model": {"name": model.name, "sha256": model.sha256, "licence": model.licence},
@@ -76,16 +75,17 @@ def invert(
     if made.losses:
         provenance["losses"] = made.losses
     return Capture(
-        field=TriplaneField(made.planes, decoder, generator.plane_axes, generator.box_warp),
+        field=replace(head, decoder=deepcopy(made.decoder).requires_grad_(False).eval()),
         codes=made.codes,
         camera=Camera.from_label(made.label.cpu().numpy()),
-        rendering=generator.rendering,
+        rendering=preset.generator.rendering,
         iso_level=preset.iso_level,
         border=preset.border,
+        floor=preset.floor,
         colors=preset.colors,
         matted=preset.matted,
         crop=_eight_bits(portrait.crop),
-        matte=_eight_bits(portrait.matte),
+        matte=matte,
         provenance=provenance,
     )
 

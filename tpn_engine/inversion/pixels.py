@@ -61,7 +61,7 @@ def see(
         planes,
         decoder,
         generator.plane_axes,
-        generator.box_warp,
+        generator.box,
         origins[:, where],
         directions[:, where],
         generator.rendering,

@@ -57,7 +57,7 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
             offsets = summed(pyramid)
             planes = start + offsets
             label = moved(subject.label, motion)
-            plane = steps % 3  # one at a time: all would take as long as the points
+            plane = steps % len(start[0])  # one at a time: all would take as long as the points
             steps += 1
             total = photo.loss(generator, planes, label)
             total = total + unseen.loss(planes, options.rays // 2, options.keep_weight, options.matte_weight, random)

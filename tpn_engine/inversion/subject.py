@@ -10,6 +10,9 @@ from torch import Tensor
 
 from tpn_engine.inversion.fitting import FitReport
 from tpn_engine.nets.decoder import Decoder
+from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.presets import Preset
+from tpn_engine.nets.silhouette import Silhouette
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,11 @@ class Inversion:
     seconds: dict[str, float]
     fits: dict[str, FitReport] = field(default_factory=dict)
     losses: dict[str, str] = field(default_factory=dict)
+
+    def head(self, preset: Preset, matte: np.ndarray) -> TriplaneField:
+        """The head as a radiance field, cut to the matte's [S, S] silhouette if it is a surface seen with a matte."""
+        bounded = preset.matted and preset.opaque
+        silhouette = Silhouette.of(matte, self.label, preset.iso_level) if bounded else None
+        return TriplaneField(
+            self.planes, self.decoder, preset.generator.plane_axes, preset.generator.box, silhouette=silhouette
+        )

@@ -52,8 +52,9 @@ class Unseen:
         points = torch.cat([surface_seen(caster, camera) for camera in _labels(planes.device)])
 
         unit = density_unit(generator, planes, level, points, random)
-        half = generator.preset.box_warp / 2
-        anywhere = (torch.rand(_ANYWHERE, 3, generator=random) * 2 - 1).to(points.device) * half
+        box = generator.preset.box
+        low, high = points.new_tensor(box.low), points.new_tensor(box.high)
+        anywhere = torch.lerp(low, high, torch.rand(_ANYWHERE, 3, generator=random).to(points.device))
         around = torch.cat([points + _NEAR * _noise(points, random) for _ in range(2)] + [anywhere])
         nobody = eye.sees_nobody(around)
         around, beside = around[~nobody], around[nobody]
@@ -91,7 +92,7 @@ def density_unit(generator: Generator, planes: Tensor, level: float, surface: Te
 
 def sample(generator: Generator, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Density [N] and colour [N, 3] of planes [1, 3, C, H, W] at points [N, 3]."""
-    sampled = sample_planes(planes, points[None], generator.preset.plane_axes, generator.preset.box_warp)
+    sampled = sample_planes(planes, points[None], generator.preset.plane_axes, generator.preset.box)
     density, features = generator.decoder(sampled[0])
     return density[:, 0], features[:, :3]
 

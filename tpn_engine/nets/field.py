@@ -1,4 +1,4 @@
-"""Radiance fields held by three feature planes."""
+"""Radiance fields held by three feature planes, or by four that tell front from back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.presets import PlaneAxes
+from tpn_engine.nets.silhouette import Silhouette
 
 _CHUNK = 16384  # points decoded at once: their hidden layer stays in a core's cache
 
@@ -22,42 +24,61 @@ PLANE_AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
 }
 
 
-def plane_coordinates(points: Tensor, axes: PlaneAxes) -> Tensor:
-    """Points [..., 3] to each plane's (u, v) = (along width, along height), [3, ..., 2]."""
-    return torch.stack([points[..., list(pair)] for pair in PLANE_AXES[axes]])
+BEHIND = ((0, 1),)  # the fourth plane's, if there is one
+BACK_BEGINS, FRONT_ENDS = -0.1, -0.25  # z between which the fourth plane takes over from the first
+
+
+def plane_coordinates(points: Tensor, axes: PlaneAxes, planes: int = 3) -> Tensor:
+    """Points [..., 3] to each plane's (u, v) = (along width, along height), [planes, ..., 2]."""
+    pairs = PLANE_AXES[axes] + BEHIND[: planes - 3]
+    return torch.stack([points[..., list(pair)] for pair in pairs])
+
+
+def front_share(z: Tensor) -> Tensor:
+    """How far points at z, of any shape, belong to the first of four planes; the rest is the fourth's."""
+    t = ((z - FRONT_ENDS) / (BACK_BEGINS - FRONT_ENDS)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
 
 
 class PlaneSampler:
     """Planes made ready to be sampled many times.
 
-    `planes` [B, 3, C, H, W] of any memory layout; sampling is bilinear, zero outside, with pixel
-    centres half a pixel inside the box's faces (grid_sample's align_corners=False).
+    `planes` [B, 3 or 4, C, H, W] of any memory layout; sampling is bilinear, zero outside, with pixel
+    centres half a pixel inside the box's faces (grid_sample's align_corners=False). A fourth plane lies on the
+    first and takes over from it behind, so that a face leaves no print on the back of its head (a tri-grid of two
+    layers on XY alone, after An et al. 2023).
     """
 
-    def __init__(self, planes: Tensor, axes: PlaneAxes, box_warp: float):
+    def __init__(self, planes: Tensor, axes: PlaneAxes, box: Box):
         # A gather of whole feature rows is some twenty times faster than grid_sample on a CPU, and
         # slower or missing elsewhere.
         kind = RowSampler if planes.device.type == "cpu" else GridSampler
         self._sampler = kind(planes, axes)
-        self._scale = 2.0 / box_warp
+        self._box, self._layered = box, planes.shape[1] == 4
 
     def __call__(self, points: Tensor) -> Tensor:
-        """World points [B, N, 3] to the mean of the three planes' features [B, N, C]."""
-        return self._sampler(points * self._scale)
+        """World points [B, N, 3] to the mean of three planes' features [B, N, C]."""
+        return self._sampler(self._box.on_planes(points), front_share(points[..., 2]) if self._layered else None)
 
 
 class GridSampler:
-    """Samples with grid_sample; points [B, N, 3] in [-1, 1] to the planes' mean [B, N, C]."""
+    """Samples with grid_sample; points [B, N, 3] in [-1, 1], shares [B, N] if there are four planes."""
 
     def __init__(self, planes: Tensor, axes: PlaneAxes):
         self.planes = planes.flatten(0, 1)
+        self.count = planes.shape[1]
         self.axes: PlaneAxes = axes
 
-    def __call__(self, points: Tensor) -> Tensor:
+    def __call__(self, points: Tensor, share: Tensor | None) -> Tensor:
+        """The mean of three planes' features [B, N, C]."""
         batch, count = points.shape[:2]
-        grid = plane_coordinates(points, self.axes).transpose(0, 1).reshape(batch * 3, 1, count, 2)
+        grid = plane_coordinates(points, self.axes, self.count).transpose(0, 1).reshape(-1, 1, count, 2)
         features = F.grid_sample(self.planes, grid, mode="bilinear", align_corners=False)
-        return features.view(batch, 3, self.planes.shape[1], count).mean(dim=1).transpose(1, 2)
+        features = features.view(batch, self.count, -1, count)
+        if share is not None:
+            front = torch.lerp(features[:, 3], features[:, 0], share[:, None])
+            features = torch.stack([front, features[:, 1], features[:, 2]], dim=1)
+        return features.mean(dim=1).transpose(1, 2)
 
 
 class RowSampler:
@@ -68,15 +89,16 @@ class RowSampler:
     """
 
     def __init__(self, planes: Tensor, axes: PlaneAxes):
-        rows = planes.permute(0, 1, 3, 4, 2) / 3  # mean over the planes
-        self.pairs = PLANE_AXES[axes]
+        rows = planes.permute(0, 1, 3, 4, 2) / 3  # mean over three
+        self.pairs = PLANE_AXES[axes] + BEHIND[: planes.shape[1] - 3]
         if axes == "xy_xz_zx":
-            rows = torch.stack([rows[:, 0], rows[:, 1] + rows[:, 2].transpose(1, 2)], dim=1)
-            self.pairs = self.pairs[:2]
+            rows = torch.stack([rows[:, 0], rows[:, 1] + rows[:, 2].transpose(1, 2), *rows[:, 3:].unbind(1)], dim=1)
+            self.pairs = self.pairs[:2] + self.pairs[3:]
         self.batch, self.count, self.height, self.width, channels = rows.shape
         self.table = F.pad(rows, (0, 0, 1, 1, 1, 1)).reshape(-1, channels)
 
-    def __call__(self, points: Tensor) -> Tensor:
+    def __call__(self, points: Tensor, share: Tensor | None) -> Tensor:
+        """The mean of three planes' features [B, N, C]."""
         stride = self.width + 2
         texels = (self.height + 2) * stride
         starts = torch.arange(self.batch * self.count, dtype=torch.int32).view(self.batch, self.count) * texels
@@ -87,6 +109,9 @@ class RowSampler:
             corner = row * stride + column + starts[:, plane, None]
             indices += [corner, corner + 1, corner + stride, corner + stride + 1]
             left, up = 1 - right, 1 - down
+            if share is not None and plane in (0, self.count - 1):
+                part = share if plane == 0 else 1 - share
+                up, down = up * part, down * part
             weights += [left * up, right * up, left * down, right * down]
         index = torch.stack(indices, dim=-1).flatten(0, 1)
         weight = torch.stack(weights, dim=-1).flatten(0, 1)
@@ -101,32 +126,35 @@ class RowSampler:
         return (before + 1).to(torch.int32), position - before
 
 
-def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box_warp: float) -> Tensor:
-    """Features of world points: planes [B, 3, C, H, W], points [B, N, 3] to the planes' mean [B, N, C]."""
-    return PlaneSampler(planes, axes, box_warp)(points)
+def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box: Box) -> Tensor:
+    """Features of world points: planes [B, 3 or 4, C, H, W], points [B, N, 3] to the mean [B, N, C]."""
+    return PlaneSampler(planes, axes, box)(points)
 
 
 @dataclass(frozen=True)
 class TriplaneField:
     """One head as a radiance field: what a capture holds.
 
-    `planes` [3, C, H, W] float32; the field fills the box [-box_warp/2, box_warp/2]^3.
+    `planes` [3 or 4, C, H, W] float32; the field fills `box`, and of that no more than the `silhouette` leaves.
     """
 
     planes: Tensor
     decoder: Decoder
     axes: PlaneAxes
-    box_warp: float
+    box: Box
+    silhouette: Silhouette | None = None
 
     @cached_property
     def _sampler(self) -> PlaneSampler:
-        return PlaneSampler(self.planes[None], self.axes, self.box_warp)
+        return PlaneSampler(self.planes[None], self.axes, self.box)
 
     def sample(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """World points [N, 3] to density [N, 1] before activation and colour features [N, C]."""
         parts = [self.decoder(self._sampler(chunk[None])[0]) for chunk in points.split(_CHUNK)]
-        densities, features = zip(*parts, strict=True)
-        return torch.cat(densities), torch.cat(features)
+        densities, features = (torch.cat(part) for part in zip(*parts, strict=True))
+        if self.silhouette is not None:
+            densities = torch.minimum(densities, self.silhouette.bound(points)[:, None])
+        return densities, features
 
     def density(self, points: Tensor) -> Tensor:
         """World points [N, 3] to density [N] before activation."""
@@ -138,4 +166,5 @@ class TriplaneField:
 
     def to(self, device: torch.device | str) -> TriplaneField:
         """The same field on another device. The decoder, a module, is moved itself."""
-        return replace(self, planes=self.planes.to(device), decoder=self.decoder.to(device))
+        silhouette = self.silhouette and self.silhouette.to(device)
+        return replace(self, planes=self.planes.to(device), decoder=self.decoder.to(device), silhouette=silhouette)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tpn_engine.nets.field import sample_planes
+from tpn_engine.nets.box import Box
+from tpn_engine.nets.field import front_share, sample_planes
 from tpn_engine.nets.generator import Generator
 
 _EMPTY = -1.0  # black, where there is no head
@@ -35,7 +36,7 @@ class FrontSurface:
 
 def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSurface:
     """The front of planes [B, 3, C, S, S] whose surface is where the density crosses `level`."""
-    size, box = planes.shape[-1], generator.preset.box_warp
+    size, box = planes.shape[-1], generator.preset.box
     depth, hit = _first_crossing(_half_size_density(generator, planes), level, box)
     hit = hit.float()
     # Columns without a surface must not pull their neighbours' depth.
@@ -44,12 +45,12 @@ def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSu
     hit = (covered > 0.5).float()
     depth = _spread(depth / covered.clamp(min=1e-3) * hit, hit)
 
-    centres = (torch.arange(size, device=planes.device) + 0.5) * (box / size) - box / 2
+    centres = (torch.arange(size, device=planes.device) + 0.5) * (box.warp / size) - box.warp / 2
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     points = torch.stack([x.expand_as(depth[:, 0]), y.expand_as(depth[:, 0]), depth[:, 0]], dim=-1)
     padded = F.pad(depth, (1, 1, 1, 1), mode="replicate")
-    slope_x = (padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]) * (size / (2 * box))
-    slope_y = (padded[:, 0, 2:, 1:-1] - padded[:, 0, :-2, 1:-1]) * (size / (2 * box))
+    slope_x = (padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]) * (size / (2 * box.warp))
+    slope_y = (padded[:, 0, 2:, 1:-1] - padded[:, 0, :-2, 1:-1]) * (size / (2 * box.warp))
     normals = F.normalize(torch.stack([-slope_x, -slope_y, torch.ones_like(slope_x)], dim=-1), dim=-1)
     return FrontSurface(points, normals, hit)
 
@@ -63,7 +64,7 @@ def front_pictures(generator: Generator, planes: Tensor, surface: FrontSurface, 
     """
     size = planes.shape[-1]
     preset = generator.preset
-    sampled = sample_planes(planes, surface.points.flatten(1, 2), preset.plane_axes, preset.box_warp)
+    sampled = sample_planes(planes, surface.points.flatten(1, 2), preset.plane_axes, preset.box)
     color = generator.decoder(sampled)[1][..., :3] * 2 - 1
     color = color.transpose(1, 2).unflatten(2, (size, size))
     if photo.shape[1] == 4:
@@ -102,21 +103,25 @@ def _half_size_density(generator: Generator, planes: Tensor) -> Tensor:
     applied to each plane before the sum.
     """
     small = F.avg_pool2d(planes.flatten(0, 1), 2).unflatten(0, planes.shape[:2]) / 3
+    count = small.shape[-1]
+    places = (torch.arange(count, device=planes.device) + 0.5) * (2 / count) - 1
+    shares = front_share(generator.preset.box.depth(places)).tolist()
     first, activation, last = generator.decoder.net
     weight, bias = first.effective()  # type: ignore[union-attr]
-    xy, xz, yz = torch.einsum("bpchw,kc->pbkhw", small, weight)
+    xy, xz, yz, *behind = torch.einsum("bpchw,kc->pbkhw", small, weight)
     if generator.preset.plane_axes == "xy_xz_zx":  # rows of XZ are z; of ZX they are x, of YZ y's columns are z
         xz, yz = xz + yz.transpose(-1, -2), torch.zeros_like(yz)
     last_weight, last_bias = last.effective()  # type: ignore[union-attr]
     slabs = []
-    for z in range(small.shape[-1]):
+    for z, share in enumerate(shares):
+        layer = torch.lerp(behind[0], xy, share) if behind else xy
         # On the YZ plane z runs along the width and y along the height.
-        hidden = xy + xz[:, :, z, None, :] + yz[:, :, :, z, None] + bias[:, None, None]
+        hidden = layer + xz[:, :, z, None, :] + yz[:, :, :, z, None] + bias[:, None, None]
         slabs.append(torch.einsum("bkhw,k->bhw", activation(hidden), last_weight[0]))
     return torch.stack(slabs, dim=1) + last_bias[0]
 
 
-def _first_crossing(density: Tensor, level: float, box: float) -> tuple[Tensor, Tensor]:
+def _first_crossing(density: Tensor, level: float, box: Box) -> tuple[Tensor, Tensor]:
     """From density [B, Z, Y, X] the depth of the first crossing from +z and whether there is one, [B, 1, Y, X]."""
     count = density.shape[1]
     above = (density - level).flip(1)
@@ -127,7 +132,7 @@ def _first_crossing(density: Tensor, level: float, box: float) -> tuple[Tensor, 
     before = above.gather(1, (index - 1).clamp(min=0))
     back = torch.where(index > 0, here / (here - before).clamp(min=1e-6), 0.0)
     steps = index - back  # from the first sample, along -z
-    return box / 2 - (steps + 0.5) * (box / count), hit
+    return box.depth(1 - (steps + 0.5) * (2 / count)), hit
 
 
 def _seen(photo: Tensor, label: Tensor, points: Tensor, normals: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ class Generator(nn.Module):
 
     def field(self, planes: Tensor) -> TriplaneField:
         """The radiance field of one head's planes [3, C, H, W]."""
-        return TriplaneField(planes, self.decoder, self.preset.plane_axes, self.preset.box_warp)
+        return TriplaneField(planes, self.decoder, self.preset.plane_axes, self.preset.box)
 
     def render(
         self,
@@ -127,7 +127,7 @@ class Generator(nn.Module):
             planes,
             self.decoder,
             self.preset.plane_axes,
-            self.preset.box_warp,
+            self.preset.box,
             origins,
             directions,
             rendering or self.preset.rendering,

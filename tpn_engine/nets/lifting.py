@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.field import PLANE_AXES
 from tpn_engine.nets.presets import PlaneAxes
 
 
-def lift(features: Tensor, points: Tensor, columns: Tensor, axes: PlaneAxes, box_warp: float) -> list[Tensor]:
+def lift(features: Tensor, points: Tensor, columns: Tensor, axes: PlaneAxes, box: Box) -> list[Tensor]:
     """Features [B, F, S, S] of surface points [B, S, S, 3] to each plane's grid, three of [B, F + 1, S, S].
 
     The first plane takes them as they lie. On the others a texel is the mean of the points that fall there,
@@ -18,7 +19,7 @@ def lift(features: Tensor, points: Tensor, columns: Tensor, axes: PlaneAxes, box
     """
     first = torch.cat([features, columns.to(features.dtype)], dim=1)
     rows = features.permute(0, 2, 3, 1).float()
-    places = points / box_warp
+    places = box.on_planes(points) / 2
     others = (_gather_mean(rows, columns[:, 0, ..., None], places[..., list(pair)]) for pair in PLANE_AXES[axes][1:])
     return [first, *(plane.to(features.dtype).permute(0, 3, 1, 2) for plane in others)]
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tpn_engine.nets.box import Box
+
 PlaneAxes = Literal["xy_xz_zx", "xy_xz_yz"]
 SuperResolutionKind = Literal["8xdc", "8x", "4x", "2x"]
 MeshColors = Literal["photo", "model"]
+
+HEAD_BOX = Box(back=0.15)  # the backs of four in ten heads lie behind EG3D's cube
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,16 @@ class GeneratorPreset:
     plane_axes: PlaneAxes = "xy_xz_zx"
     decoder_hidden: int = 64
     box_warp: float = 1.0
+    box_back: float = 0.0
     render_resolution: int = 128
     rendering: RenderingPreset = RenderingPreset()
     super_resolution: SuperResolutionPreset | None = SuperResolutionPreset()
     image_resolution: int = 512
+
+    @property
+    def box(self) -> Box:
+        """What the fields fill: EG3D's cube of edge `box_warp`, and `box_back` behind it."""
+        return Box(self.box_warp, self.box_back)
 
 
 @dataclass(frozen=True)
@@ -105,12 +115,13 @@ class RefinerPreset:
 
     Its pictures are taken by the source camera as in the paper, or off the pivot's front on the XY plane's
     grid (`nets.front`, version 2 only). Those of the front can be taken again, off what the first of the
-    `passes` made, to refine that.
+    `passes` made, to refine that; and with them the refined XY plane can be two, one for what is `behind`.
     """
 
     version: Literal[1, 2] = 2
     pictures: Literal["camera", "front"] = "camera"
     passes: int = 1
+    behind: bool = False
     resolution: int = 256
     pixel_shuffle: bool = False
     body: BodyPreset = BodyPreset()
@@ -121,10 +132,12 @@ class Preset:
     """A whole TriPlaneNet. `matted` models see the person on black, and the matte as a fourth channel.
 
     The heads of `opaque` models are surfaces: their density leaps at `iso_level`, and a pixel shows the point where
-    its ray meets that. Those of others are clouds, whose pixels are sums along the ray.
+    its ray meets that; a matte's silhouette bounds them. Those of others are clouds, whose pixels are sums along the
+    ray.
 
     Its meshes, unless asked otherwise: the surface at `iso_level`, the fraction `border` of the lattice left
-    out at each side, the vertices' `colors` those of the photo or the decoder's alone.
+    out at each side, the neck cut at the height `floor`, the vertices' `colors` those of the photo or the
+    decoder's alone.
     """
 
     name: str
@@ -135,6 +148,7 @@ class Preset:
     opaque: bool = False
     iso_level: float = 10.0
     border: float = 0.0
+    floor: float | None = None
     colors: MeshColors = "model"
 
     @property
@@ -166,15 +180,17 @@ def synthetic_heads() -> Preset:
             channel_max=256,
             plane_resolution=128,
             plane_axes="xy_xz_yz",
+            box_back=HEAD_BOX.back,
             render_resolution=48,
             rendering=RenderingPreset(depth_samples=24, importance_samples=24, box_limits=True, missed="empty"),
             super_resolution=None,
             image_resolution=256,
         ),
         psp=PspPreset(resolution=128, body=small, head_channels=64),
-        refiner=RefinerPreset(version=2, pictures="front", passes=2, resolution=128, body=small),
+        refiner=RefinerPreset(version=2, pictures="front", passes=2, behind=True, resolution=128, body=small),
         matted=True,
         opaque=True,
-        border=0.04,  # where the box cuts the shoulders the surface is ragged
+        border=0.01,
+        floor=-0.37,  # portraits end above it: shoulders are guesses, and ragged ones
         colors="photo",
     )

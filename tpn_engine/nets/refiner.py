@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tpn_engine.errors import ModelError
 from tpn_engine.nets.irse import residual_units, run_with_taps, stage_ends, stem
@@ -15,6 +16,7 @@ from tpn_engine.nets.presets import RefinerPreset
 Lift = Callable[[Tensor], list[Tensor]]
 
 _LIFTED_HIDDEN = 48  # width of the head of each plane
+_COARSE = 8  # texels that share an offset behind
 PICTURES: dict[Literal[1, 2], int] = {1: 2, 2: 3}  # view, difference and, in version 2, mirrored difference
 
 
@@ -61,9 +63,10 @@ class Refiner(nn.Module):
     Version 1: forward([B,6,S,S]) -> tri-plane offsets [B,C,S,S]; the input is the pivot's render and the
     photo's difference from it. Version 2: forward([B,9,S,S], pivot planes [B,C,S,S]) -> refined planes;
     the input also has the mirrored photo's difference from the mirrored view. C is all planes' channels
-    together; S is the resolution of pictures and planes alike. With pictures of the front, features are lifted to
-    each plane before its own head: forward([B,9,S,S], pivot planes, lift), where lift takes features [B,F,S,S] to
-    three of [B,F+1,S,S]. Photos with a matte have four channels instead of three, and so have all pictures.
+    together; S is the resolution of pictures and planes alike. With pictures of the front, they and the features are
+    lifted to each plane before its own head: forward([B,9,S,S], pivot planes, lift), where lift takes [B,F,S,S] to
+    three of [B,F+1,S,S]; a fourth plane, behind, is made of what the first one gets. Photos with a matte have four
+    channels instead of three, and so have all pictures.
 
     Skips come from the ends of stages 1, 2 and 3 and from the first unit of stage 4 (units 2, 6, 20 and
     21 of IR-SE50).
@@ -80,6 +83,8 @@ class Refiner(nn.Module):
             )
         if preset.pictures == "front" and preset.version == 1:
             raise ModelError("Pictures of the front belong to version 2 of the refinement: use the camera's for 1.")
+        if preset.behind and preset.pictures != "front":
+            raise ModelError("A plane behind is made from pictures of the front: use them, or leave it out.")
         stem_width, *widths = preset.body.channels
         self.version = preset.version
         self.input_layer = stem(PICTURES[preset.version] * photo_channels, stem_width)
@@ -101,7 +106,10 @@ class Refiner(nn.Module):
         features = outputs[3] // shrink
         if preset.pictures == "front":
             width = plane_channels // 3
-            self.plane_heads = nn.ModuleList(_head(features + 1 + width, width, _LIFTED_HIDDEN) for _ in range(3))
+            lifted = features + PICTURES[preset.version] * photo_channels + 1
+            self.plane_heads = nn.ModuleList(
+                _head(width + lifted, width, _LIFTED_HIDDEN) for _ in range(4 if preset.behind else 3)
+            )
         elif preset.version == 1:
             self.final_head = _head(features, plane_channels, plane_channels)
         else:
@@ -123,9 +131,22 @@ class Refiner(nn.Module):
         if pivot_planes is None:
             raise ModelError("Version 2 of the refinement needs the pivot's planes.")
         if lift is not None:
-            parts = zip(self.plane_heads, pivot_planes.chunk(3, dim=1), lift(features), strict=True)
-            return torch.cat([plane + head(torch.cat([plane, lifted], dim=1)) for head, plane, lifted in parts], dim=1)
+            # The features are made at half the pictures' size: the finest detail comes from the pictures themselves.
+            detailed = torch.cat([features, pictures.to(features.dtype)], dim=1)
+            lifted = lift(detailed)
+            planes = pivot_planes.chunk(len(self.plane_heads), dim=1)
+            parts = zip(self.plane_heads, planes, lifted, strict=False)
+            refined = [plane + head(torch.cat([plane, own], dim=1)) for head, plane, own in parts]
+            if len(planes) == 4:
+                refined.append(planes[3] + _coarsely(self.plane_heads[3], torch.cat([planes[3], lifted[0]], dim=1)))
+            return torch.cat(refined, dim=1)
         return self.final_head_two(torch.cat([pivot_planes, features], dim=1)) + pivot_planes
+
+
+def _coarsely(head: nn.Module, x: Tensor) -> Tensor:
+    """A head's work at a fraction of the size: no photo shows what lies behind, so there is no detail to be had."""
+    small = functional.avg_pool2d(x, _COARSE)
+    return functional.interpolate(head(small), size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _head(in_channels: int, out_channels: int, hidden: int) -> nn.Sequential:

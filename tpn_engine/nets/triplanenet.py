@@ -23,7 +23,10 @@ _MIRROR_SIGNS = Camera(np.ones((4, 4), np.float32), np.ones((3, 3), np.float32))
 
 @dataclass(frozen=True)
 class Pivot:
-    """First phase's result: latent codes [B,num_ws,w_dim] and the planes [B,3,C,H,W] they generate."""
+    """First phase's result: latent codes [B,num_ws,w_dim] and the planes [B,3,C,H,W] they generate.
+
+    Under way in the refinement there can be four planes, see `nets.field`.
+    """
 
     codes: Tensor
     planes: Tensor
@@ -76,7 +79,7 @@ class TriPlaneNet(nn.Module):
         return Pivot(codes, self.decoder.planes(codes))
 
     def refine(self, pivot: Pivot, photo: Tensor, label: Tensor, *, cascade: bool = False) -> Tensor:
-        """Second phase: the refined planes [B,3,C,H,W]; the pivot is left as it is.
+        """Second phase: the refined planes [B,3 or 4,C,H,W]; the pivot is left as it is.
 
         `cascade` is version 1's cascaded test-time refinement: offsets anew, from what the first pass
         left wrong; they take the place of the first ones. Raises ModelError where the version has none.
@@ -91,9 +94,16 @@ class TriPlaneNet(nn.Module):
             if not cascade:
                 return refined
             return pivot.planes + self._offsets(self._view(pivot.codes, refined, label), photo)
+        pivot = self.begin(pivot)
         for _ in range(self.preset.refiner.passes):
             pivot = Pivot(pivot.codes, self.refine_from(self.pictures(pivot, photo, label), pivot))
         return pivot.planes
+
+    def begin(self, pivot: Pivot) -> Pivot:
+        """What version 2's first pass starts from: a plane that lies behind begins as the one in front."""
+        if not self.preset.refiner.behind:
+            return pivot
+        return Pivot(pivot.codes, torch.cat([pivot.planes, pivot.planes[:, :1]], dim=1))
 
     def pictures(self, pivot: Pivot, photo: Tensor, label: Tensor) -> Pictures:
         """What version 2's auto-encoder sees: view, difference and mirrored difference."""
@@ -107,13 +117,13 @@ class TriPlaneNet(nn.Module):
         return Pictures(torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1))
 
     def refine_from(self, pictures: Pictures, pivot: Pivot) -> Tensor:
-        """Version 2's refined planes [B,3,C,H,W] from its pictures, by one pass."""
+        """Version 2's refined planes [B,3 or 4,C,H,W] from its pictures, by one pass."""
         surface, columns, generator = pictures.surface, pictures.columns, self.preset.generator
 
         def lifted(features: Tensor) -> list[Tensor]:
             assert surface is not None
             assert columns is not None
-            return lift(features, surface.points, columns, generator.plane_axes, generator.box_warp)
+            return lift(features, surface.points, columns, generator.plane_axes, generator.box)
 
         channels, planes = pictures.channels, pivot.planes.flatten(1, 2)
         refined = self.triplanenet_encoder(channels, planes, lifted if surface is not None else None)

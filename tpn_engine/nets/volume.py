@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tpn_engine.nets.box import Box
 from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import PlaneSampler
 from tpn_engine.nets.presets import PlaneAxes, RenderingPreset
+from tpn_engine.nets.silhouette import Silhouette
 
 _CHUNK = 65536  # samples evaluated at once: bounds the memory, and the decoder's hidden layer stays near the core
 
@@ -53,25 +56,26 @@ def render_rays(
     planes: Tensor,
     decoder: Decoder,
     axes: PlaneAxes,
-    box_warp: float,
+    box: Box,
     origins: Tensor,
     directions: Tensor,
     rendering: RenderingPreset,
     *,
     generator: torch.Generator | None = None,
+    silhouette: Silhouette | None = None,
 ) -> Rendering:
-    """Render rays (origins and unit directions, [B, N, 3]) through planes [B, 3, C, H, W].
+    """Render rays (origins and unit directions, [B, N, 3]) through planes [B, 3, C, H, W], within a `silhouette`.
 
     Without a random generator the result is deterministic: depths in the middle of their strata and
     evenly spaced quantiles. Rays are taken in chunks, so that memory stays bounded without gradients.
     """
-    sampler = PlaneSampler(planes, axes, box_warp)
+    field = partial(_evaluate, PlaneSampler(planes, axes, box), decoder, silhouette)
     samples = rendering.depth_samples + rendering.importance_samples
     chunk = max(1, _CHUNK // (samples * planes.shape[0]))
-    limits = ray_limits(origins, directions, box_warp, rendering)
+    limits = ray_limits(origins, directions, box, rendering)
     pieces = zip(*(x.split(chunk, dim=1) for x in (origins, directions, *limits)), strict=True)
     parts = [
-        _render_chunk(sampler, decoder, origin, direction, start, end, box_warp, rendering, generator)
+        _render_chunk(field, origin, direction, start, end, box, rendering, generator)
         for origin, direction, start, end in pieces
     ]
     features, depth, weights, nearest, farthest = (list(column) for column in zip(*parts, strict=True))
@@ -81,56 +85,61 @@ def render_rays(
 
 
 def _render_chunk(
-    sampler: PlaneSampler,
-    decoder: Decoder,
+    field: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
     origins: Tensor,
     directions: Tensor,
     start: Tensor,
     end: Tensor,
-    box_warp: float,
+    box: Box,
     rendering: RenderingPreset,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     depths = stratified_depths(start, end, rendering, generator)
-    densities, color = _evaluate(sampler, decoder, origins, directions, depths)
+    densities, color = field(origins, directions, depths)
     colors, order = [color], None
     if rendering.importance_samples:
         weights = interval_weights(depths, densities)
         fine = importance_depths(depths, weights, rendering.importance_samples, generator)
-        fine_densities, fine_color = _evaluate(sampler, decoder, origins, directions, fine)
+        fine_densities, fine_color = field(origins, directions, fine)
         colors.append(fine_color)
         depths, order = torch.cat([depths, fine], dim=2).sort(dim=2)
         densities = torch.cat([densities, fine_densities], dim=2).gather(2, order)
     weights = interval_weights(depths, densities)
     if rendering.box_limits and rendering.missed == "empty":
-        enter, leave = box_crossing(origins, directions, box_warp)
+        enter, leave = box_crossing(origins, directions, box)
         weights = weights * (enter < leave)
     features, depth, coverage = composite(depths, weights, colors, order, white_background=rendering.white_background)
     return features, depth, coverage, depths.detach().amin(), depths.detach().amax()
 
 
 def _evaluate(
-    sampler: PlaneSampler, decoder: Decoder, origins: Tensor, directions: Tensor, depths: Tensor
+    sampler: PlaneSampler,
+    decoder: Decoder,
+    silhouette: Silhouette | None,
+    origins: Tensor,
+    directions: Tensor,
+    depths: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Density [B, N, S] and colour features [B, N, S, C] at depths [B, N, S] along the rays."""
     points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
     density, color = decoder(sampler(points.flatten(1, 2)))
-    return density.view(depths.shape), color.view(*depths.shape, -1)
+    density = density.view(depths.shape)
+    if silhouette is not None:
+        density = torch.minimum(density, silhouette.bound(points))
+    return density, color.view(*depths.shape, -1)
 
 
-def ray_limits(
-    origins: Tensor, directions: Tensor, box_warp: float, rendering: RenderingPreset
-) -> tuple[Tensor, Tensor]:
+def ray_limits(origins: Tensor, directions: Tensor, box: Box, rendering: RenderingPreset) -> tuple[Tensor, Tensor]:
     """Where sampling starts and ends on every ray, each [B, N, 1]."""
     if rendering.box_limits:
-        return box_limits(origins, directions, box_warp)
+        return box_limits(origins, directions, box)
     like = origins[..., :1]
     return torch.full_like(like, rendering.ray_start), torch.full_like(like, rendering.ray_end)
 
 
-def box_limits(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
+def box_limits(origins: Tensor, directions: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     """Distances [B, N, 1] at which rays enter and leave the box; missed rays get the entries' range."""
-    start, end = box_crossing(origins, directions, box_warp)
+    start, end = box_crossing(origins, directions, box)
     hit = start < end
     if not hit.any():  # nothing to see: any range outside the box will do
         return torch.zeros_like(start), torch.ones_like(end)
@@ -139,11 +148,11 @@ def box_limits(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Te
     return torch.where(hit, start, start[hit].min()), torch.where(hit, end, start[hit].max())
 
 
-def box_crossing(origins: Tensor, directions: Tensor, box_warp: float) -> tuple[Tensor, Tensor]:
+def box_crossing(origins: Tensor, directions: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     """Distances [B, N, 1] at which rays enter and leave the box; those that miss it leave before they enter."""
     inverse = 1 / directions
-    first = (-box_warp / 2 - origins) * inverse
-    second = (box_warp / 2 - origins) * inverse
+    first = (origins.new_tensor(box.low) - origins) * inverse
+    second = (origins.new_tensor(box.high) - origins) * inverse
     start = torch.minimum(first, second).amax(dim=-1, keepdim=True)
     end = torch.maximum(first, second).amin(dim=-1, keepdim=True)
     return start, end

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
+import numpy as np
+
 from tpn_engine.errors import OptionError
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import MeshColors
+from tpn_engine.nets.silhouette import STEEPNESS
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.surface.cleanup import (
     decimated,
@@ -30,8 +33,9 @@ class MeshOptions:
     """How a mesh is made from a field.
 
     `resolution` points of the lattice along each edge of the box; `level` the iso-level; `border` the
-    fraction of them left out at each side (EG3D's scripts: 30/256). `largest_component` keeps one
-    connected part. `smooth`: iterations of Taubin's smoothing. `triangles`: decimate to at most so many.
+    fraction of them left out at each side (EG3D's scripts: 30/256); `floor` the y in EG3D units at which the neck is
+    cut. `largest_component` keeps one connected part. `smooth`: iterations of Taubin's smoothing.
+    `triangles`: decimate to at most so many.
     `solid`: close every hole, for printing. `colors`: the model's alone, or the photo's where it shows the
     head; then triangles are split where the photo is finer, unless `triangles` limits them. Raises
     OptionError for values that can't be used.
@@ -40,6 +44,7 @@ class MeshOptions:
     resolution: int = 256
     level: float = 10.0
     border: float = 0.0
+    floor: float | None = None
     largest_component: bool = True
     smooth: int = 0
     triangles: int | None = None
@@ -53,6 +58,8 @@ class MeshOptions:
             raise OptionError("The iso-level must be a number.")
         if not 0 <= self.border < 0.5 or self.resolution - 2 * self.trim <= BLOCK:
             raise OptionError("The border must be a fraction that leaves a lattice: between 0 and 0.2.")
+        if self.floor is not None and not math.isfinite(self.floor):
+            raise OptionError("The floor must be a number.")
         if self.smooth < 0:
             raise OptionError("Smoothing takes a number of iterations, 0 for none.")
         if self.triangles is not None and self.triangles < 100:
@@ -83,13 +90,16 @@ def extract_mesh(
     options = options or MeshOptions()
     if options.colors == "photo" and photo is None:
         raise OptionError("There is no photo to take the colours from: ask for the model's.")
-    lattice = Lattice(options.resolution, field.box_warp, options.trim)
+    lattice = Lattice(options.resolution, field.box, options.trim)
     density = surface_density(field, lattice, options.level, progress)
     progress("surface", 0.0)
+    if options.floor is not None:
+        above = (lattice.coordinates[1] - options.floor).astype(np.float32)
+        np.minimum(density.values, options.level + STEEPNESS * above[:, None], out=density.values)
     surface = isosurface(density.values, lattice, options.level)
     progress("surface", 0.5)
     if photo is not None and not matted:
-        surface = remove_background(surface, photo.camera, photo.matte, lattice.coordinates[-1])
+        surface = remove_background(surface, photo.camera, photo.matte, lattice.coordinates[0, -1])
     if options.largest_component:
         surface = largest_component(surface)
     if options.smooth:

@@ -20,7 +20,7 @@ def isosurface(values: np.ndarray, lattice: Lattice, level: float) -> tuple[np.n
     if box is None:
         raise OptionError(f"There is no surface at iso-level {level:g}: choose a lower one.")
     points, triangles = mcubes.marching_cubes(_closed(values[box], level), level)
-    corner = lattice.coordinates[[axis.start for axis in box]]
+    corner = lattice.coordinates[range(3), [axis.start for axis in box]]
     vertices = corner + (points - 1.0) * lattice.step
     return vertices.astype(np.float32), triangles.astype(np.int32)
 

@@ -20,7 +20,7 @@ from tpn_engine.files import replacing
 from tpn_engine.inversion.fitting import Observer
 from tpn_engine.inversion.invert import INVERTERS
 from tpn_engine.inversion.options import Method, make_options
-from tpn_engine.inversion.subject import Inversion, Subject
+from tpn_engine.inversion.subject import Subject
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.portrait.landmark_error import landmark_error
 from tpn_engine.portrait.landmarks import FaceLandmarker
@@ -151,13 +151,14 @@ def evaluate(
             progress("evaluate", (index + turn / len(methods)) / len(files))
             started = time.perf_counter()
             made = INVERTERS[method](model, _subject(model, views[source]), chosen[method], _within(progress))
+            head = made.head(model.preset, views[source].alpha)
             seconds[method].append(time.perf_counter() - started)
             pictures = []
             for number, group in compared.items():
                 if group is None:
                     continue
                 camera = Camera.from_label(made.label.cpu().numpy()) if number == source else views[number].camera
-                measures, picture = _compare(model, made, camera, views[number])
+                measures, picture = _compare(model, head, camera, views[number])
                 if number == source:
                     face = landmark_error(landmarker, picture, views[source].on_black(), camera)
                     measures = replace(measures, landmarks=face)
@@ -193,10 +194,8 @@ def _within(progress: Progress) -> Observer:
     return Observer(Progress(cancelled=progress.cancelled))
 
 
-def _compare(model: Model, made: Inversion, camera: Camera, truth: PixelView) -> tuple[ViewMeasures, np.ndarray]:
-    generator = model.preset.generator
-    field = TriplaneField(made.planes, made.decoder, generator.plane_axes, generator.box_warp)
-    seen = render_view(field, camera, size=len(truth.alpha), rendering=generator.rendering)
+def _compare(model: Model, head: TriplaneField, camera: Camera, truth: PixelView) -> tuple[ViewMeasures, np.ndarray]:
+    seen = render_view(head, camera, size=len(truth.alpha), rendering=model.preset.generator.rendering)
     return compare_views(seen.rgb, seen.alpha, seen.depth, truth), seen.rgb
 
 

@@ -13,7 +13,6 @@ from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import Batch
 
 TINT_SHARE = 2.0
-IMPRINT_SCALE = 0.03  # EG3D units, about a third of the distance between the eyes
 
 
 @dataclass
@@ -37,7 +36,7 @@ def field_loss(
     """
     preset = generator.preset
     points = torch.cat([batch.occupancy_at, batch.color_at], dim=1)
-    sampled = sample_planes(planes, points, preset.plane_axes, preset.box_warp)
+    sampled = sample_planes(planes, points, preset.plane_axes, preset.box)
     density, features = generator.decoder(sampled)
     count = batch.occupancy_at.shape[1]
 
@@ -55,26 +54,3 @@ def field_loss(
 
     total = config.color_weight * (color + TINT_SHARE * tinted) + config.occupancy_weight * occupancy
     return FieldLoss(total, color.detach(), occupancy.detach(), wrong.detach())
-
-
-def imprint(
-    generator: Generator, before: torch.Tensor, after: torch.Tensor, points: torch.Tensor, behind: float
-) -> torch.Tensor:
-    """How unevenly the colours change from planes `before` to `after` [B,3,C,H,W] at points [B,N,3] with z < `behind`.
-
-    No photo of a face shows these points: they may change in tone, but a pattern there is the face's imprint, front
-    and back sharing the XY plane. Mean absolute difference of the change at a point and at one IMPRINT_SCALE beside
-    it. Gradients reach `after` alone.
-    """
-    preset = generator.preset
-    aside = points.new_tensor([IMPRINT_SCALE, IMPRINT_SCALE, 0.0]) * torch.randn_like(points)
-    pairs = torch.cat([points, points + aside], dim=1)
-
-    def colors(planes: torch.Tensor) -> torch.Tensor:
-        return generator.decoder(sample_planes(planes, pairs, preset.plane_axes, preset.box_warp))[1][..., :3]
-
-    with torch.no_grad():
-        old = colors(before)
-    here, beside = (colors(after) - old).chunk(2, dim=1)
-    back = (points[..., 2] < behind).unsqueeze(-1)
-    return ((here - beside).abs() * back).sum() / (3 * back.sum()).clamp(min=1)

@@ -14,12 +14,10 @@ from tpn_engine.nets.stylegan2 import ToImage
 from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName
 from tpn_engine.training.data import Batch
-from tpn_engine.training.losses import FieldLoss, field_loss, imprint
-from tpn_engine.training.supervision import BACK
+from tpn_engine.training.losses import FieldLoss, field_loss
 
 Loss = Callable[[Batch], FieldLoss]
 
-IMPRINT_WEIGHT = 0.5  # of what the refinement draws behind the head
 PIVOT_SHARE = 0.25  # weight of the pivot's own loss while the refinement trains the generator too
 
 
@@ -94,17 +92,16 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
             codes = network.codes(batch.photo)
             # One head of each batch starts from a single w, as drawn heads do.
             codes = torch.cat([codes[:1].mean(1, keepdim=True).expand_as(codes[:1]), codes[1:]])
-            start = Pivot(codes, network.decoder.planes(codes).float())
+            pivot = Pivot(codes, network.decoder.planes(codes).float())
+        start = network.begin(pivot)
         begin = start if network.preset.refiner.passes == 1 else half_begun(start, batch)
         with torch.no_grad():
             pictures = network.pictures(begin, batch.photo, batch.label)
         with mixed(batch):
             planes = network.refine_from(pictures, begin)
         refined = field_loss(network.decoder, planes.float(), batch, iso_level, config)
-        # Front and back share the XY plane: generator and decoder learn to keep the offsets off the back,
-        # while the pivot must stay a head of its own.
-        kept = field_loss(network.decoder, start.planes, batch, iso_level, config)
-        pattern = imprint(network.decoder, start.planes, planes.float(), batch.color_at, BACK)
-        return replace(refined, total=refined.total + PIVOT_SHARE * kept.total + IMPRINT_WEIGHT * pattern)
+        # The generator learns along, and the pivot must stay a head of its own.
+        kept = field_loss(network.decoder, pivot.planes, batch, iso_level, config)
+        return replace(refined, total=refined.total + PIVOT_SHARE * kept.total)
 
     return pivot if stage == "pivot" else refinement

@@ -15,6 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 from tpn_engine.camera import Camera
+from tpn_engine.nets.box import Box
+from tpn_engine.nets.presets import HEAD_BOX
 
 FREE_MARGIN = 0.004  # EG3D units a point must lie before the seen surface to count as empty
 EDGE_STEP = 0.03  # depth difference to a neighbour that marks a silhouette pixel, whose depth is a mixture
@@ -22,10 +24,12 @@ NEAR_SPREAD = 0.025  # standard deviation of the points scattered around the sur
 NEAR_SHARE, OUTLINE_SHARE = 0.5, 0.3  # of the points: around the surface, at outlines; the rest lies anywhere
 OUTLINE_REACH = 0.05  # of the picture's edge, how far from an outline
 CLOSE_BEHIND = 0.02  # EG3D units behind a surface in which one view is enough to know the inside
+NOT_FAR_BEHIND = 0.15  # and two views from one side
+HINDMOST = -0.52  # z behind which only what is seen to be inside is: few heads reach it
 BEYOND_BOX = 1.1
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
-BACK, BACK_WEIGHT = -0.1, 10.0  # z beyond which few views look, and what would be a face's imprint shows
+BACK, BACK_WEIGHT = -0.1, 10.0  # z beyond which few views look
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,15 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
     """Which points [N,3] are inside the head, and of which that is known, both bool [N].
 
     A point is empty if any view sees through it, or if it is in no view at all: what no picture
-    shows must not grow sheets. It is inside if none sees through it (space carving) and at least two
-    views have the surface before it, or one close before it.
+    shows must not grow sheets. It is inside if none sees through it (space carving) and the surface lies
+    before it in views from two sides, in two views not far before it, or in one close before it: what is
+    deep behind a face may as well be behind the head, and very deep surely is.
     """
     empty = np.zeros(len(points), bool)
     framed = np.zeros(len(points), bool)
-    hidden = np.zeros(len(points), np.int32)
-    close = np.zeros(len(points), bool)
-    for view in views:
+    hidden = np.zeros((len(views), len(points)), bool)
+    close, shallow = np.zeros(len(points), bool), np.zeros(len(points), bool)
+    for number, view in enumerate(views):
         size = len(view.alpha)
         image = view.camera.project(points)
         column = np.floor(image[:, 0] * size).astype(np.int64)
@@ -118,11 +123,16 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
         row, column = row.clip(0, size - 1), column.clip(0, size - 1)
         coverage, surface = view.alpha[row, column], view.depth[row, column]
         empty |= seen & ((coverage < 0.01) | ((coverage > 0.99) & (image[:, 2] < surface - FREE_MARGIN)))
-        behind = seen & (coverage > 0.99) & (image[:, 2] > surface)
-        hidden += behind
-        close |= behind & (image[:, 2] < surface + CLOSE_BEHIND)
+        hidden[number] = seen & (coverage > 0.99) & (image[:, 2] > surface)
+        close |= hidden[number] & (image[:, 2] < surface + CLOSE_BEHIND)
+        shallow |= hidden[number] & (image[:, 2] < surface + NOT_FAR_BEHIND)
     empty |= ~framed
-    inside = ~empty & ((hidden >= 2) | close)
+    forward = np.stack([view.camera.pose[:3, 2] for view in views])
+    two_sides = np.zeros(len(points), bool)
+    for first, second in np.argwhere(np.triu(forward @ forward.T < 0)):
+        two_sides |= hidden[first] & hidden[second]
+    inside = ~empty & (two_sides | (shallow & (hidden.sum(0) >= 2)) | close)
+    empty |= ~inside & (points[:, 2] < HINDMOST)
     return inside, empty | inside
 
 
@@ -152,7 +162,7 @@ def outline_points(view: PixelView, count: int, rng: np.random.Generator) -> np.
 
 
 def occupancy_points(
-    views: Sequence[PixelView], source: int, count: int, rng: np.random.Generator, half_box: float = 0.5
+    views: Sequence[PixelView], source: int, count: int, rng: np.random.Generator, box: Box = HEAD_BOX
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points [count,3] with `inside` and `known` [count]: around the surface, at outlines, all over the box and beyond.
 
@@ -170,9 +180,9 @@ def occupancy_points(
     looks = (source, int(rng.integers(len(views))))
     outline = np.concatenate([outline_points(views[look], int(count * OUTLINE_SHARE / 2), rng) for look in looks])
     near = np.concatenate([near, outline])
-    reach = half_box * BEYOND_BOX
-    anywhere = rng.uniform(-reach, reach, (count - len(near), 3))
+    low, high = np.array(box.low), np.array(box.high)
+    anywhere = rng.uniform(low * BEYOND_BOX, high * BEYOND_BOX, (count - len(near), 3))
     at = np.concatenate([near, anywhere])
     inside, known = carve(at, views)
-    beyond = (np.abs(at) > half_box).any(1)
+    beyond = ((at < low) | (at > high)).any(1)
     return at, inside & ~beyond, known | beyond

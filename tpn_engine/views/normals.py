@@ -36,7 +36,7 @@ def surface_normals(field: TriplaneField, camera: Camera, depth: np.ndarray) -> 
 
 def _gradient(field: TriplaneField, points: Tensor) -> Tensor:
     """Density's slope [N, 3] at `points` [N, 3], over a texel to either side: inside one it jumps."""
-    texel = field.box_warp / field.planes.shape[-1]
+    texel = field.box.warp / field.planes.shape[-1]
     steps = torch.eye(3, device=points.device) * texel
     ahead, behind = (field.density((points + sign * steps[:, None]).reshape(-1, 3)) for sign in (1, -1))
     return (ahead - behind).view(3, -1).T / (2 * texel)

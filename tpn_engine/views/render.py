@@ -76,10 +76,11 @@ def render_view(
             field.planes[None],
             field.decoder,
             field.axes,
-            field.box_warp,
+            field.box,
             origins[:, part],
             directions[:, part],
             rendering,
+            silhouette=field.silhouette,
         )
         pixels[part, :3] = (rendered.features[0, :, :3] + 1) / 2
         pixels[part, 3:4] = rendered.weights[0]

@@ -25,7 +25,7 @@ def super_resolve(field: TriplaneField, camera: Camera, generator: Generator, co
     label = torch.from_numpy(camera.label).to(field.planes.device)[None]
     origins, directions = rays(label, size)
     planes, rendering = field.planes[None], sampling_from(camera, generator.preset.rendering)
-    rendered = render_rays(planes, field.decoder, field.axes, field.box_warp, origins, directions, rendering)
+    rendered = render_rays(planes, field.decoder, field.axes, field.box, origins, directions, rendering)
     features = rendered.features.transpose(1, 2).unflatten(2, (size, size))
     image = generator.superresolution(features.to(device), codes.to(device)[None])[0]
     return ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).contiguous().cpu().numpy()

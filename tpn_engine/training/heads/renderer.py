@@ -14,12 +14,12 @@ import numpy as np
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import DeviceError
+from tpn_engine.nets.presets import HEAD_BOX
 from tpn_engine.training.heads.light import Light
 from tpn_engine.training.heads.mesh import Look, Material, Mesh
 from tpn_engine.training.heads.shaders import RESOLVE_FRAGMENT, RESOLVE_VERTEX, fragment_shader, vertex_shader
 
 NEAR, FAR = 0.5, 6.0  # EG3D units along the camera's z
-HALF_BOX = 0.5  # what is outside EG3D's box is not drawn
 ONE_SIDED: frozenset[Material] = frozenset({"skin", "cloth", "glossy"})
 
 
@@ -53,6 +53,7 @@ class _Loaded:
 class Renderer:
     """Renders one set of meshes at a time, `size` x `size` pixels with `samples` x `samples` samples each.
 
+    What is outside the embedded model's box is not drawn.
     Raises DeviceError where no OpenGL 3.3 can be had through EGL. Call `close` when done.
     """
 
@@ -144,7 +145,8 @@ class Renderer:
             "view_projection": view_projection.T,
             "camera": camera.position,
             "forward": camera.pose[:3, 2],
-            "half_box": np.array(HALF_BOX),
+            "box_low": np.array(HEAD_BOX.low),
+            "box_high": np.array(HEAD_BOX.high),
             "harmonics": light.harmonics,
             "lamp_direction": light.directions,
             "lamp_color": light.colors,

@@ -76,7 +76,7 @@ in vec4 hair;
 uniform sampler2D picture;
 uniform vec3 camera;
 uniform vec3 forward;
-uniform float half_box;
+uniform vec3 box_low, box_high;
 uniform vec3 lamp_direction[3];
 uniform vec3 lamp_color[3];
 uniform int lamp_count;
@@ -153,7 +153,7 @@ vec3 hair_gloss(vec3 n, vec3 v, vec3 albedo) {
 MATERIAL
 
 void main() {
-    if (any(greaterThan(abs(world), vec3(half_box)))) discard;
+    if (any(lessThan(world, box_low)) || any(greaterThan(world, box_high))) discard;
     vec3 n = normalize(world_normal);
     vec3 v = normalize(camera - world);
     out_color = shade(n, v);

@@ -1,0 +1,98 @@
+"""A photo's matte bounds the head: nothing lies beside the person, from the pictures to the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from surface_fields import ellipsoid_field
+
+from tpn_engine.camera import Camera
+from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.silhouette import Silhouette
+from tpn_engine.surface.density import Lattice, dense_density, surface_density
+from tpn_engine.surface.isosurface import isosurface
+from tpn_engine.views import render_view
+
+LEVEL, SIZE = 10.0, 128
+CAMERA = Camera.orbit(20, 5, look_at=(0, 0, 0))
+Find = Callable[[TriplaneField, Lattice], np.ndarray]
+
+
+def disc(radius: float) -> np.ndarray:
+    """A matte [S, S] that shows a disc of `radius` picture widths."""
+    places = (np.arange(SIZE) + 0.5) / SIZE - 0.5
+    return (np.hypot(places[None], places[:, None]) < radius).astype(np.float32)
+
+
+def silhouette(matte: np.ndarray) -> Silhouette:
+    return Silhouette.of(matte, torch.from_numpy(CAMERA.label), LEVEL)
+
+
+def radius_of(mask: np.ndarray) -> float:
+    """Of the disc that covers as much, picture widths."""
+    return float(np.sqrt(mask.mean() / np.pi))
+
+
+def seen(points: np.ndarray) -> np.ndarray:
+    """How far points [N, 3] are from the picture's middle, picture widths."""
+    return np.linalg.norm(CAMERA.project(points.astype(np.float64))[:, :2] - 0.5, axis=1)
+
+
+def test_the_bound_passes_the_level_on_the_outline() -> None:
+    depth = 2.7
+    across = np.array([0.15, 0.19, 0.2, 0.21, 0.25]) / CAMERA.intrinsics[0, 0] * depth
+    points = CAMERA.position + depth * CAMERA.pose[:3, 2] + across[:, None] * CAMERA.pose[:3, 0]
+    values = silhouette(disc(0.2)).bound(torch.from_numpy(points.astype(np.float32))) - LEVEL
+    assert (values[:2] > 0).all()
+    assert (values[3:] < 0).all()
+    assert abs(values[2]) < 0.3 * values[1]
+
+
+def test_a_head_that_is_too_wide_is_cut_to_the_matte() -> None:
+    field = ellipsoid_field("xy_xz_yz")
+    wide = render_view(field, CAMERA, SIZE).mask
+    radius = 0.7 * radius_of(wide)
+    cut = render_view(replace(field, silhouette=silhouette(disc(radius))), CAMERA, SIZE).mask
+    assert not (cut & (disc(radius + 1 / SIZE) == 0)).any()
+    assert radius_of(cut) == pytest.approx(radius, abs=0.5 / SIZE)
+
+
+def test_a_matte_that_shows_more_than_the_head_changes_nothing() -> None:
+    field = ellipsoid_field("xy_xz_yz")
+    bounded = replace(field, silhouette=silhouette(np.ones((SIZE, SIZE), np.float32)))
+    np.testing.assert_array_equal(render_view(bounded, CAMERA, 64).rgb, render_view(field, CAMERA, 64).rgb)
+
+
+def test_a_photo_without_a_person_leaves_no_head() -> None:
+    field = replace(ellipsoid_field("xy_xz_yz"), silhouette=silhouette(np.zeros((SIZE, SIZE), np.float32)))
+    assert not render_view(field, CAMERA, 64).mask.any()
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda field, lattice: dense_density(field, lattice).numpy(),
+        lambda field, lattice: surface_density(field, lattice, LEVEL).values,
+    ],
+    ids=["dense", "surface"],
+)
+def test_the_mesh_ends_at_the_outline(find: Find) -> None:
+    field = ellipsoid_field("xy_xz_yz")
+    lattice = Lattice(96, field.box)
+    whole, _ = isosurface(find(field, lattice), lattice, LEVEL)
+    radius = 0.7 * float(seen(whole).max())
+    vertices, _ = isosurface(find(replace(field, silhouette=silhouette(disc(radius))), lattice), lattice, LEVEL)
+    assert seen(vertices).max() == pytest.approx(radius, abs=1 / SIZE)
+    assert (seen(vertices) > radius - 0.5 / SIZE).sum() > 100
+
+
+def test_it_goes_with_its_field_to_a_device() -> None:
+    field = replace(ellipsoid_field("xy_xz_yz"), silhouette=silhouette(disc(0.1)))
+    points = torch.rand(500, 3) - 0.5
+    there = field.to("cpu").density(points)
+    torch.testing.assert_close(there, field.density(points))
+    assert (there < replace(field, silhouette=None).density(points)).any()

@@ -1,0 +1,62 @@
+"""What a photo's matte says of the space: beside the person there is nothing (visual hull, Laurentini 1994)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+FARTHEST = 0.05  # of the picture's edge, up to which distances from the outline are kept
+SMOOTHING = 1 / 128  # of the picture's edge: strands and the steps of pixels would become ridges along the view
+STEEPNESS = 1e6  # density per EG3D unit: as steep as the embedded model's surfaces
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """The outline of a person in a photo, as a bound of the density.
+
+    `distance` [1, 1, S, S] in picture widths, positive inside the person; beyond the picture its edge goes on.
+    `label` [25] is the photo's camera, `level` the iso-level.
+    """
+
+    distance: Tensor
+    label: Tensor
+    level: float
+
+    @classmethod
+    def of(cls, matte: np.ndarray, label: Tensor, level: float) -> Silhouette:
+        """From a matte [S, S] in [0, 1] and a camera label [25]; it is on the label's device."""
+        person = matte > 0.5
+        size = len(matte)
+        reach = FARTHEST * size
+        # The outline lies half a pixel before the first pixel beyond it.
+        inside, outside = (np.minimum(_away(part), reach) - 0.5 for part in (person, ~person))
+        pixels = np.where(person, inside, -outside)
+        smooth = ndimage.gaussian_filter(pixels / size, SMOOTHING * size, mode="nearest")
+        return cls(torch.from_numpy(smooth.astype(np.float32)).to(label.device)[None, None], label, level)
+
+    def bound(self, points: Tensor) -> Tensor:
+        """The greatest density that points [..., 3] may have, [...]: the level on the outline's rays."""
+        flat = points.reshape(-1, 3)
+        pose, intrinsics = self.label[:16].view(4, 4), self.label[16:].view(3, 3)
+        image = (flat - pose[:3, 3]) @ (pose[:3, :3] @ intrinsics.T)
+        depth = image[:, 2].clamp(min=1e-3)
+        places = image[:, :2] / depth[:, None] * 2 - 1
+        distance = F.grid_sample(self.distance, places[None, None], padding_mode="border", align_corners=False)
+        across = distance[0, 0, 0] * depth / intrinsics[0, 0]
+        return (self.level + STEEPNESS * across).view(points.shape[:-1])
+
+    def to(self, device: torch.device | str) -> Silhouette:
+        """The same on another device."""
+        return replace(self, distance=self.distance.to(device), label=self.label.to(device))
+
+
+def _away(inside: np.ndarray) -> np.ndarray:
+    """Pixels from each place of a mask [S, S] to the nearest outside it, infinite where there is none."""
+    if inside.all():
+        return np.full(inside.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(inside))
