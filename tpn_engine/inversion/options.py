@@ -109,7 +109,7 @@ class RefineFitOptions(FitOptions):
     steps: int = 30
     resolution: int = 256
     rays: int = 6000
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     camera_learning_rate: float = 1e-4
     matte_weight: float = 0.3
     keep_weight: float = 3.0
