@@ -18,7 +18,7 @@ from tpn_engine.surface.isosurface import isosurface
 from tpn_engine.views import render_view
 
 LEVEL, SIZE = 10.0, 128
-CAMERA = Camera.orbit(20, 5, look_at=(0, 0, 0))
+CAMERA = Camera.orbit(20, 5, look_at=(0, 0, 0), focal=3.0)  # so that it sees all of the head
 Find = Callable[[TriplaneField, Lattice], np.ndarray]
 
 
@@ -54,8 +54,8 @@ def test_the_bound_passes_the_level_on_the_outline() -> None:
 
 def test_a_head_that_is_too_wide_is_cut_to_the_matte() -> None:
     field = ellipsoid_field("xy_xz_yz")
-    wide = render_view(field, CAMERA, SIZE).mask
-    radius = 0.7 * radius_of(wide)
+    radius = 0.15
+    assert (render_view(field, CAMERA, SIZE).mask | (disc(radius) == 0)).all()
     cut = render_view(replace(field, silhouette=silhouette(disc(radius))), CAMERA, SIZE).mask
     assert not (cut & (disc(radius + 1 / SIZE) == 0)).any()
     assert radius_of(cut) == pytest.approx(radius, abs=0.5 / SIZE)
@@ -65,6 +65,20 @@ def test_a_matte_that_shows_more_than_the_head_changes_nothing() -> None:
     field = ellipsoid_field("xy_xz_yz")
     bounded = replace(field, silhouette=silhouette(np.ones((SIZE, SIZE), np.float32)))
     np.testing.assert_array_equal(render_view(bounded, CAMERA, 64).rgb, render_view(field, CAMERA, 64).rgb)
+
+
+def test_what_the_photo_does_not_show_is_left_as_it_is() -> None:
+    close = Camera.orbit(0, 0, look_at=(0, 0, 0), focal=12.0)
+    nobody = Silhouette.of(np.zeros((SIZE, SIZE), np.float32), torch.from_numpy(close.label), LEVEL)
+    field = ellipsoid_field("xy_xz_yz")
+    points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    image = close.project(points.double().numpy())[:, :2]
+    shown = torch.from_numpy(((image >= 0) & (image <= 1)).all(1))
+    whole, cut = field.density(points).flatten(), replace(field, silhouette=nobody).density(points).flatten()
+    assert (whole[shown] > LEVEL).any()
+    assert (whole[~shown] > LEVEL).any()
+    assert (cut[shown] < LEVEL).all()
+    torch.testing.assert_close(cut[~shown], whole[~shown])
 
 
 def test_a_photo_without_a_person_leaves_no_head() -> None:

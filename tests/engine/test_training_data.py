@@ -75,6 +75,35 @@ def test_what_lies_deep_behind_a_face_is_not_taken_for_its_inside(head: HeadView
     assert known.all()
 
 
+def test_hair_is_a_volume_and_gaps_between_strands_are_no_holes() -> None:
+    camera, size, rng = Camera.orbit(0, 0), 64, np.random.default_rng(0)
+    strands = np.zeros((size, size), np.float32)
+    strands[16:48, 16:48:2] = 1  # one pixel of hair, one of nothing
+    depth = np.where(strands > 0, np.float32(2.7), 0)
+    depth[16:48, 17:48:4] = 2.9  # and through every other gap something lies far behind
+    alpha = np.where(depth > 0, np.float32(1), 0)
+    view = PixelView(np.zeros((size, size, 3), np.uint8), alpha, depth, camera).without_gaps()
+    core = np.s_[17:47, 17:46]
+    assert (view.depth[core] == np.float32(2.7)).all()
+    assert set(np.unique(view.alpha[core])) == {0.5, 1.0}
+    outside = np.ones_like(alpha, bool)
+    outside[16:48, 16:48] = False
+    assert (view.alpha[outside] == 0).all()
+    row, column = rng.integers(18, 45, (2, 500))
+    shown = alpha[row, column] > 0
+    image = np.stack([(column + 0.5) / size, (row + 0.5) / size], 1)
+    points = camera.position + _rays(camera, image) * 2.71
+    inside, known = carve(points, [view])
+    assert inside[shown].all()
+    assert not known[~shown].any()
+
+
+def _rays(camera: Camera, image: np.ndarray) -> np.ndarray:
+    """Directions [N, 3] of length 1 along z, of places [N, 2] in the picture."""
+    places = np.concatenate([image, np.ones((len(image), 1))], 1) @ np.linalg.inv(camera.intrinsics).T
+    return places @ camera.pose[:3, :3].T
+
+
 def test_outline_points_lie_on_both_sides_of_the_outline(head: HeadViews) -> None:
     view = head.view(0)
     at = outline_points(view, 2000, np.random.default_rng(2))

@@ -19,7 +19,7 @@ STEEPNESS = 1e6  # density per EG3D unit: as steep as the embedded model's surfa
 class Silhouette:
     """The outline of a person in a photo, as a bound of the density.
 
-    `distance` [1, 1, S, S] in picture widths, positive inside the person; beyond the picture its edge goes on.
+    `distance` [1, 1, S, S] in picture widths, positive inside the person. Beyond the picture nothing is bounded.
     `label` [25] is the photo's camera, `level` the iso-level.
     """
 
@@ -40,7 +40,10 @@ class Silhouette:
         return cls(torch.from_numpy(smooth.astype(np.float32)).to(label.device)[None, None], label, level)
 
     def bound(self, points: Tensor) -> Tensor:
-        """The greatest density that points [..., 3] may have, [...]: the level on the outline's rays."""
+        """The greatest density that points [..., 3] may have, [...]: the level on the outline's rays.
+
+        Infinite where the photo doesn't look.
+        """
         flat = points.reshape(-1, 3)
         pose, intrinsics = self.label[:16].view(4, 4), self.label[16:].view(3, 3)
         image = (flat - pose[:3, 3]) @ (pose[:3, :3] @ intrinsics.T)
@@ -48,7 +51,9 @@ class Silhouette:
         places = image[:, :2] / depth[:, None] * 2 - 1
         distance = F.grid_sample(self.distance, places[None, None], padding_mode="border", align_corners=False)
         across = distance[0, 0, 0] * depth / intrinsics[0, 0]
-        return (self.level + STEEPNESS * across).view(points.shape[:-1])
+        framed = (places.abs() <= 1).all(-1)
+        bound = torch.where(framed, self.level + STEEPNESS * across, torch.inf)
+        return bound.view(points.shape[:-1])
 
     def to(self, device: torch.device | str) -> Silhouette:
         """The same on another device."""

@@ -115,8 +115,9 @@ def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> di
     source = int(rng.choice(candidates)) if len(candidates) else 0
     views = [head.view(index) for index in range(len(head.cameras))]
     photo, matte = degrade(shift(views[source].on_black()), views[source].alpha, rng)
-    color_at, color, weight = color_points(views, source, config.source_share, config.color_points, rng)
-    occupancy_at, occupied, known = occupancy_points(views, source, config.occupancy_points, rng)
+    solid = [view.without_gaps() for view in views]
+    color_at, color, weight = color_points(solid, source, config.source_share, config.color_points, rng)
+    occupancy_at, occupied, known = occupancy_points(solid, source, config.occupancy_points, rng)
     arrays = {
         "label": head.cameras[source].label,
         "color_at": color_at,

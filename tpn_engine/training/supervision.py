@@ -7,7 +7,7 @@ gives gradients on both sides of the surface at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
@@ -27,6 +27,8 @@ CLOSE_BEHIND = 0.02  # EG3D units behind a surface in which one view is enough t
 NOT_FAR_BEHIND = 0.15  # and two views from one side
 HINDMOST = -0.52  # z behind which only what is seen to be inside is: few heads reach it
 BEYOND_BOX = 1.1
+GAP = 3  # pixels, the window of gaps between strands
+FAR = 1e3
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
 BACK, BACK_WEIGHT = -0.1, 10.0  # z beyond which few views look
@@ -44,6 +46,19 @@ class PixelView:
     def on_black(self) -> np.ndarray:
         """The picture [S,S,3] in [0,1] over black."""
         return self.rgb / np.float32(255) * self.alpha[..., None]
+
+    def without_gaps(self) -> PixelView:
+        """The same with narrow gaps filled, between strands: the outline and depth of hair as a volume.
+
+        Gaps' alpha is one half: such a pixel tells neither that a point is empty nor that it is inside. Elsewhere
+        a depth becomes that of the nearest strands around it (a grey opening).
+        """
+        covered = self.alpha > 0.5
+        depth = np.where(covered, self.depth, FAR).astype(np.float32)
+        filled = ndimage.grey_opening(depth, size=(GAP, GAP))
+        gap = ~covered & (filled < FAR)
+        alpha = np.where(gap, 0.5, self.alpha).astype(np.float32)
+        return replace(self, alpha=alpha, depth=np.where(covered | gap, filled, self.depth))
 
     @cached_property
     def inner(self) -> np.ndarray:
