@@ -285,7 +285,11 @@ class Jobs:
             shown = work.preview.is_file()
             self._change(job, stage=stage, fraction=max(job.fraction, fraction), preview=shown)
 
-        return await self._worker.perform(work, deadline=CAPTURE_SECONDS, report=report)
+        try:
+            return await self._worker.perform(work, deadline=CAPTURE_SECONDS, report=report)
+        finally:  # here, since a worker can be killed
+            with suppress(OSError):
+                work.preview.unlink(missing_ok=True)
 
     def _finish(self, job: Job, facts: dict[str, Any]) -> None:
         self._end(job, "done", facts=facts, fraction=1.0)

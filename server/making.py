@@ -125,20 +125,16 @@ class Maker:
         options: dict[str, Any] = {}
         if work.seconds is not None and "seconds" in option_names(work.method):
             options["seconds"] = work.seconds
-        try:
-            capture = engine.capture(
-                photo,
-                face=work.face,
-                level=work.level,
-                method=work.method,
-                progress=overall.report,
-                cancel=overall.cancelled,
-                watch=_Previews(work.preview),
-                **options,
-            )
-        finally:
-            with suppress(OSError):
-                work.preview.unlink(missing_ok=True)
+        capture = engine.capture(
+            photo,
+            face=work.face,
+            level=work.level,
+            method=work.method,
+            progress=overall.report,
+            cancel=overall.cancelled,
+            watch=_Previews(work.preview),
+            **options,
+        )
         overall("saving", 0.0)
         facts = {
             "camera": [float(number) for number in capture.camera.label],

@@ -57,6 +57,15 @@ def test_killed_while_it_makes_a_capture(service: ServiceProcess) -> None:
     assert service.health()["worker"]["restarts"] == 1
 
 
+def test_killed_while_a_fit_is_watched(service: ServiceProcess) -> None:
+    id = service.submit(photos.other_portrait(), "?method=latent&seconds=600")
+    service.reached(id, lambda status: status["preview"] is not None)
+    assert list(service.cache_folder.rglob("*.preview.png"))
+    worker(service).kill()
+    assert service.over(id)["error"]["code"] == "worker"
+    assert not list(service.cache_folder.rglob("*.preview.png"))
+
+
 def test_killed_while_it_makes_a_film_and_while_it_starts(service: ServiceProcess, done: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         film = pool.submit(service.get, f"/v1/captures/{done}/turntable.mp4?frames=1000&size=512")

@@ -123,7 +123,7 @@ def optimise_codes(
 
     @torch.no_grad()
     def now() -> Image.Image:
-        return preview(generator, generator.planes(space.full(codes)), subject.label)
+        return preview(model.preset, generator, generator.planes(space.full(codes)), subject.label, subject.matte)
 
     groups = [([codes], learning_rate * space.spread), (noises, learning_rate * _NOISE_RATE)]
     report = fit([group for group in groups if group[0]], loss, options.steps, clock, observer, "codes", now)

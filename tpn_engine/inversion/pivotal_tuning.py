@@ -86,7 +86,7 @@ def invert_pivotal_tuning(
 
     @torch.no_grad()
     def now() -> Image.Image:
-        return preview(tuned, tuned.planes(codes), subject.label)
+        return preview(model.preset, tuned, tuned.planes(codes), subject.label, subject.matte)
 
     with stages("tuning"):
         report = fit([(parameters, options.learning_rate)], loss, options.steps, clock, observer, "tuning", now)

@@ -69,7 +69,8 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
             groups.append(([motion], options.camera_learning_rate))
 
         def picture() -> Image.Image:
-            return preview(generator, start + summed(pyramid), moved(subject.label, motion))
+            planes = start + summed(pyramid)
+            return preview(model.preset, generator, planes, moved(subject.label, motion), subject.matte)
 
         report = fit(groups, loss, options.steps, clock, observer, "fitting", picture)
         with torch.no_grad():

@@ -59,8 +59,7 @@ class Inversion:
 
     def head(self, preset: Preset, matte: np.ndarray) -> TriplaneField:
         """The head as a radiance field, cut to the matte's [S, S] silhouette if it is a surface seen with a matte."""
-        bounded = preset.matted and preset.opaque
-        silhouette = Silhouette.of(matte, self.label, preset.iso_level) if bounded else None
+        silhouette = Silhouette.of(matte, self.label, preset.iso_level) if preset.bounded else None
         return TriplaneField(
             self.planes, self.decoder, preset.generator.plane_axes, preset.generator.box, silhouette=silhouette
         )

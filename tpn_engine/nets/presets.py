@@ -156,6 +156,11 @@ class Preset:
         """Channels of the photos that the networks take."""
         return 4 if self.matted else 3
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the silhouette of a photo's matte bounds the heads."""
+        return self.matted and self.opaque
+
 
 def ffhq512_128(version: Literal[1, 2] = 2, pixel_shuffle: bool = False) -> Preset:
     """The authors' models: EG3D ffhq512-128 with TriPlaneNet v1 (always pixel shuffle) or v2."""
