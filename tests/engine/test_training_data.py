@@ -127,10 +127,11 @@ def test_one_view_is_enough_close_behind_its_surface(head: HeadViews) -> None:
     assert known.tolist() == [True, False, True]
 
 
-def test_points_in_no_picture_count_as_empty(head: HeadViews) -> None:
-    inside, known = carve(np.array([[0.0, 0.49, 30.0]]), [head.view(0)])
-    assert known[0]
-    assert not inside[0]
+def test_points_in_no_picture_count_as_empty_unless_a_body_may_be_there(head: HeadViews) -> None:
+    points = np.array([[0.0, 0.49, 30.0], [0.9, 0.0, 0.0], [0.0, -0.6, 0.0]])
+    inside, known = carve(points, [head.view(0)])
+    assert known.tolist() == [True, True, False]
+    assert not inside.any()
 
 
 def test_mirrored_head_is_the_head_in_a_mirror(head: HeadViews) -> None:

@@ -226,7 +226,7 @@ def test_cameras_of_a_seed_are_the_published_ones():
 
 
 def test_cameras_look_at_the_head_from_all_around():
-    views = [training_cameras(seed, 8) for seed in range(60)]
+    views = [training_cameras(seed, 10) for seed in range(60)]
     for cameras in views:
         for camera in cameras:
             turn = camera.pose[:3, :3]
@@ -236,7 +236,9 @@ def test_cameras_look_at_the_head_from_all_around():
             assert np.abs(camera.project(np.array([[0, 0, 0.1]]))[0, :2] - 0.5).max() < 0.25
     position = np.array([[camera.position for camera in cameras] for cameras in views])
     yaw = np.degrees(np.arctan2(position[..., 0], position[..., 2]))
-    assert np.abs(yaw[:, [0, 6]]).mean() < 12  # the kinds start again after six
+    assert np.abs(yaw[:, [0, 8]]).mean() < 12  # the kinds start again after eight
+    assert (yaw[:, 6] > 35).all()
+    assert (yaw[:, 7] < -35).all()
     assert (np.abs(yaw[:, 5]) > 90).all()
     assert np.abs(yaw[:, 1:4]).max() > 60
     np.testing.assert_array_equal(training_cameras(4, 3)[2].label, training_cameras(4, 6)[2].label)

@@ -26,6 +26,7 @@ OUTLINE_REACH = 0.05  # of the picture's edge, how far from an outline
 CLOSE_BEHIND = 0.02  # EG3D units behind a surface in which one view is enough to know the inside
 NOT_FAR_BEHIND = 0.15  # and two views from one side
 HINDMOST = -0.52  # z behind which only what is seen to be inside is: few heads reach it
+BODY = -0.35  # y under which a person goes on beyond the pictures
 BEYOND_BOX = 1.1
 GAP = 3  # pixels, the window of gaps between strands
 FAR = 1e3
@@ -120,7 +121,7 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
     """Which points [N,3] are inside the head, and of which that is known, both bool [N].
 
     A point is empty if any view sees through it, or if it is in no view at all: what no picture
-    shows must not grow sheets. It is inside if none sees through it (space carving) and the surface lies
+    shows must not grow sheets; but below, where a body goes on, nobody knows. It is inside if none sees through it (space carving) and the surface lies
     before it in views from two sides, in two views not far before it, or in one close before it: what is
     deep behind a face may as well be behind the head, and very deep surely is.
     """
@@ -141,7 +142,7 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
         hidden[number] = seen & (coverage > 0.99) & (image[:, 2] > surface)
         close |= hidden[number] & (image[:, 2] < surface + CLOSE_BEHIND)
         shallow |= hidden[number] & (image[:, 2] < surface + NOT_FAR_BEHIND)
-    empty |= ~framed
+    empty |= ~framed & (points[:, 1] > BODY)
     forward = np.stack([view.camera.pose[:3, 2] for view in views])
     two_sides = np.zeros(len(points), bool)
     for first, second in np.argwhere(np.triu(forward @ forward.T < 0)):

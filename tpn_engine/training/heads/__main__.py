@@ -23,7 +23,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for head_*.npz; heads that are there stay")
     parser.add_argument("--first", type=int, default=0, metavar="SEED")
     parser.add_argument("--count", type=positive, required=True, metavar="N")
-    parser.add_argument("--views", type=positive, default=6, metavar="V", help="pictures of each head")
+    parser.add_argument("--views", type=positive, default=8, metavar="V", help="pictures of each head")
     parser.add_argument("--size", type=positive, default=256, metavar="PIXELS")
     parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1, metavar="K")
     return parser.parse_args(arguments)

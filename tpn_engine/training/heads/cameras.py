@@ -8,8 +8,9 @@ import numpy as np
 
 from tpn_engine.camera import LOOK_AT, Camera
 
-ViewKind = Literal["front", "portrait", "side", "back"]
-VIEW_KINDS: tuple[ViewKind, ...] = ("front", "portrait", "portrait", "portrait", "side", "back")
+ViewKind = Literal["front", "portrait", "side", "back", "left", "right"]
+VIEW_KINDS: tuple[ViewKind, ...] = ("front", "portrait", "portrait", "portrait", "side", "back", "left", "right")
+YAWS = {"side": (0.0, 1.8), "back": (np.pi, 1.5), "left": (1.35, 0.65), "right": (-1.35, 0.65)}  # radians, +-
 LOOK_AT_FROM_BEHIND = (0.0, 0.0, 0.0)  # EG3D's pivot lies in the face, off the head's middle
 PITCH_LIMIT = 0.6  # radians
 
@@ -18,8 +19,9 @@ def training_cameras(seed: int, count: int) -> list[Camera]:
     """`count` cameras around the head that `seed` names, all with EG3D's intrinsics and radius.
 
     The first looks from the front; the next three as portraits do, a quarter of them from anywhere
-    in +-1.6 radians; then one from anywhere in front and one from behind; then again from the
-    first. Each has a little roll and looks a little past its target, as aligned photos do.
+    in +-1.6 radians; then one from anywhere in front and one from behind; then each profile, which photos
+    rarely show and every head has; then again from the first. Each has a little roll and looks a little past its
+    target, as aligned photos do.
     """
     rng = np.random.default_rng([seed, 99])
     return [sample_camera(VIEW_KINDS[view % len(VIEW_KINDS)], rng) for view in range(count)]
@@ -42,8 +44,8 @@ def sample_angles(kind: ViewKind, rng: np.random.Generator) -> tuple[float, floa
     if kind == "portrait":
         yaw = rng.normal(0, 0.45) if rng.random() > 0.25 else rng.uniform(-1.6, 1.6)
         return yaw, rng.normal(0, 0.17)
-    yaw = rng.uniform(-1.8, 1.8) if kind == "side" else np.pi + rng.uniform(-1.5, 1.5)
-    return yaw, rng.normal(0, 0.2)
+    middle, reach = YAWS[kind]
+    return middle + rng.uniform(-reach, reach), rng.normal(0, 0.2)
 
 
 def rolled(camera: Camera, angle: float) -> Camera:

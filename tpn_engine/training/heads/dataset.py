@@ -35,7 +35,7 @@ class RenderJob:
     out: Path
     first: int
     count: int
-    views: int = 6
+    views: int = 8
     size: int = 256
 
     def file(self, seed: int) -> Path:
