@@ -120,10 +120,10 @@ def color_points(
 def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, np.ndarray]:
     """Which points [N,3] are inside the head, and of which that is known, both bool [N].
 
-    A point is empty if any view sees through it, or if it is in no view at all: what no picture
-    shows must not grow sheets; but below, where a body goes on, nobody knows. It is inside if none sees through it (space carving) and the surface lies
-    before it in views from two sides, in two views not far before it, or in one close before it: what is
-    deep behind a face may as well be behind the head, and very deep surely is.
+    A point is empty if any view sees through it, or if it is in no view at all: what no picture shows must not
+    grow sheets; but below, where a body goes on, nobody knows. It is inside if none sees through it (space
+    carving) and the surface lies before it in views from two sides, in two views not far before it, or in one
+    close before it: what is deep behind a face may as well be behind the head, and very deep surely is.
     """
     empty = np.zeros(len(points), bool)
     framed = np.zeros(len(points), bool)
