@@ -15,6 +15,7 @@ from tpn_engine.training.augment import ColorShift, degrade
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import HeadViews, batches, head_files
 from tpn_engine.training.measures import compare_views, mean_measures
+from tpn_engine.training.person import fair_chances
 from tpn_engine.training.supervision import PixelView, carve, color_points, occupancy_points, outline_points
 
 
@@ -220,3 +221,13 @@ def test_what_no_view_has_is_left_out_of_the_means(head: HeadViews) -> None:
     assert "normal" not in mean_measures([empty])
     same = compare_views(*truth, view)
     assert mean_measures([empty, same])["normal"] == same.normal
+
+
+def test_training_draws_every_tone_of_skin_equally_often(folder: Path, tmp_path: Path) -> None:
+    melanin = [0.1] * 6 + [0.5] * 3 + [0.9]
+    for path, tone in zip(sorted(folder.glob("*.npz")), melanin, strict=True):
+        with np.load(path) as file:
+            np.savez(tmp_path / path.name, **file, melanin=tone, female=True, age="old")
+    files = sorted(tmp_path.glob("*.npz"))
+    np.testing.assert_allclose(fair_chances(files), [1 / 18] * 6 + [1 / 9] * 3 + [1 / 3])
+    np.testing.assert_allclose(fair_chances(sorted(folder.glob("*.npz"))), 0.1)  # nobody knows whose they are

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 
 from tpn_engine.training.measures import ViewMeasures, mean_measures
+from tpn_engine.training.person import Person
 
-MEDIUM_SKIN, DARK_SKIN = 0.33, 0.6  # of the sampler's melanin axis, where the tones begin
 COLUMNS = {  # of the table: each measure's heading and how its numbers are written
     "psnr": ("PSNR dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
@@ -19,30 +15,6 @@ COLUMNS = {  # of the table: each measure's heading and how its numbers are writ
     "landmarks": ("landmark error %", ".1f"),
 }
 LARGER_IS_BETTER = ("psnr", "ssim", "iou")
-
-
-@dataclass(frozen=True)
-class Person:
-    """Which groups a head belongs to: "dark", "medium" or "light" skin, its sex and its band of age."""
-
-    skin: str
-    sex: str
-    age: str
-
-    @classmethod
-    def load(cls, path: Path) -> Person | None:
-        """Of a head's file; None if that doesn't say whose head it is."""
-        with np.load(path) as file:
-            if not {"melanin", "female", "age"} <= set(file.files):
-                return None
-            melanin, female, age = float(file["melanin"]), bool(file["female"]), str(file["age"])
-        skin = "dark" if melanin > DARK_SKIN else "medium" if melanin > MEDIUM_SKIN else "light"
-        return cls(f"{skin} skin", "female" if female else "male", age)
-
-    @property
-    def groups(self) -> tuple[str, str, str]:
-        """The names of the three groups."""
-        return self.skin, self.sex, self.age
 
 
 def balance(people: Sequence[Person], measures: Sequence[ViewMeasures]) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.errors import FileError
 from tpn_engine.training.augment import ColorShift, degrade
 from tpn_engine.training.config import StageConfig
+from tpn_engine.training.person import fair_chances
 from tpn_engine.training.supervision import PixelView, color_points, occupancy_points
 
 SOURCE_YAW_LIMIT = 60.0  # degrees; beyond this a photo shows too little of the face to start from
@@ -132,11 +133,15 @@ def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> di
 
 
 def batches(files: list[Path], config: StageConfig, seed: int, first_step: int, workers: int = 1) -> Iterator[Batch]:
-    """Endless batches, prepared ahead in `workers` threads; batch k depends on seed and k alone."""
+    """Endless batches, prepared ahead in `workers` threads; batch k depends on files, seed and k alone.
+
+    Every tone of skin is drawn equally often, however many heads have it.
+    """
+    chances = fair_chances(files)
 
     def make(step: int) -> Batch:
         rng = np.random.default_rng([seed, step])
-        chosen = rng.choice(len(files), config.batch, replace=len(files) < config.batch)
+        chosen = rng.choice(len(files), config.batch, replace=len(files) < config.batch, p=chances)
         samples = [make_sample(files[i], config, rng) for i in chosen]
         return Batch(**{name: torch.stack([sample[name] for sample in samples]) for name in samples[0]})
 

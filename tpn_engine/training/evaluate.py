@@ -25,10 +25,11 @@ from tpn_engine.nets.field import TriplaneField
 from tpn_engine.portrait.landmark_error import landmark_error
 from tpn_engine.portrait.landmarks import FaceLandmarker
 from tpn_engine.progress import SILENT, Progress
-from tpn_engine.training.balance import Person, balance, balance_table
+from tpn_engine.training.balance import balance, balance_table
 from tpn_engine.training.data import HeadViews, head_files
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures
 from tpn_engine.training.perception import Perception
+from tpn_engine.training.person import Person
 from tpn_engine.training.supervision import PixelView
 from tpn_engine.views import render_view
 

@@ -1,0 +1,46 @@
+"""Whose head a file holds, as far as fairness asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MEDIUM_SKIN, DARK_SKIN = 0.33, 0.6  # of the sampler's melanin axis, where the tones begin
+
+
+@dataclass(frozen=True)
+class Person:
+    """Which groups a head belongs to: "dark", "medium" or "light" skin, its sex and its band of age."""
+
+    skin: str
+    sex: str
+    age: str
+
+    @classmethod
+    def load(cls, path: Path) -> Person | None:
+        """Of a head's file; None if that doesn't say whose head it is."""
+        with np.load(path) as file:
+            if not {"melanin", "female", "age"} <= set(file.files):
+                return None
+            melanin, female, age = float(file["melanin"]), bool(file["female"]), str(file["age"])
+        skin = "dark" if melanin > DARK_SKIN else "medium" if melanin > MEDIUM_SKIN else "light"
+        return cls(f"{skin} skin", "female" if female else "male", age)
+
+    @property
+    def groups(self) -> tuple[str, str, str]:
+        """The names of the three groups."""
+        return self.skin, self.sex, self.age
+
+
+def fair_chances(files: Sequence[Path]) -> np.ndarray:
+    """How often to draw each of the heads, [N] with sum 1, for every tone of skin to come equally often.
+
+    Heads whose files don't say whose they are count as a tone of their own.
+    """
+    skins = [person.skin if (person := Person.load(path)) is not None else "" for path in files]
+    counts = Counter(skins)
+    return np.array([1 / (len(counts) * counts[skin]) for skin in skins])
