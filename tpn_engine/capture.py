@@ -180,6 +180,7 @@ class Capture:
             "colors": self.colors,
             "matted": self.matted,
             "silhouette": self.field.silhouette is not None,
+            "surface": self.field.surface,
             "provenance": self.provenance,
         }
         write_capture_file(path, tensors, facts)
@@ -204,7 +205,8 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
     decoder = Decoder(channels=planes.shape[1], hidden=state["net.0.weight"].shape[0])
     decoder.load_state_dict(state)
     decoder.requires_grad_(False).eval()
-    field = TriplaneField(planes, decoder, facts["axes"], Box(facts["box_warp"], facts.get("box_back", 0.0)))
+    box = Box(facts["box_warp"], facts.get("box_back", 0.0))
+    field = TriplaneField(planes, decoder, facts["axes"], box, surface=facts.get("surface"))
     if facts.get("silhouette", False):
         label, matte = torch.from_numpy(tensors["label"]), tensors["matte"] / np.float32(255)
         field = replace(field, silhouette=Silhouette.of(matte, label, facts["iso_level"]))

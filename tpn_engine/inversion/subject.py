@@ -61,5 +61,10 @@ class Inversion:
         """The head as a radiance field, cut to the matte's [S, S] silhouette if it is a surface seen with a matte."""
         silhouette = Silhouette.of(matte, self.label, preset.iso_level) if preset.bounded else None
         return TriplaneField(
-            self.planes, self.decoder, preset.generator.plane_axes, preset.generator.box, silhouette=silhouette
+            self.planes,
+            self.decoder,
+            preset.generator.plane_axes,
+            preset.generator.box,
+            silhouette=silhouette,
+            surface=preset.surface,
         )

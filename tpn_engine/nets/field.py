@@ -131,11 +131,12 @@ def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box: Box) -> 
     return PlaneSampler(planes, axes, box)(points)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TriplaneField:
     """One head as a radiance field: what a capture holds.
 
     `planes` [3 or 4, C, H, W] float32; the field fills `box`, and of that no more than the `silhouette` leaves.
+    The head is a cloud or, where its density leaps at the level `surface`, opaque beyond it.
     """
 
     planes: Tensor
@@ -143,6 +144,7 @@ class TriplaneField:
     axes: PlaneAxes
     box: Box
     silhouette: Silhouette | None = None
+    surface: float | None = None
 
     @cached_property
     def _sampler(self) -> PlaneSampler:

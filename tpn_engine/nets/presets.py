@@ -157,6 +157,11 @@ class Preset:
         return 4 if self.matted else 3
 
     @property
+    def surface(self) -> float | None:
+        """The level at which the density of opaque heads leaps; None for clouds."""
+        return self.iso_level if self.opaque else None
+
+    @property
     def bounded(self) -> bool:
         """Whether the silhouette of a photo's matte bounds the heads."""
         return self.matted and self.opaque

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def draw(model: Model, seed: int, truncation: float = 0.7) -> TriplaneField:
     z = torch.randn(1, generator.preset.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)
     label = torch.from_numpy(around(0.0).label)[None].to(device)
     codes = generator.mapping(z, label, truncation_psi=truncation)
-    return generator.field(generator.planes(codes)[0])
+    return replace(generator.field(generator.planes(codes)[0]), surface=model.preset.surface)
 
 
 def sheet(model: Model, count: int = 64, size: int = 128, columns: int = 8) -> Image.Image:
