@@ -21,7 +21,8 @@ from tpn_engine.surface.density import Lattice, surface_density
 
 _POINTS = 192  # of the lattice along each edge
 _BLOCK = 2  # of its points: what is far needn't be known so well
-_BISECTIONS = 4  # of half a lattice step
+_SHORTEST = 0.75  # of a lattice step, near the surface
+_BISECTIONS = 5  # of the shortest step
 
 
 # By level, and kept as long as the field is: a turntable asks a hundred times.
@@ -73,7 +74,7 @@ class _DensityLattice:
             torch.from_numpy(values.astype(np.float32).transpose(2, 1, 0).copy()) for values in (above, empty)
         )
         self._low, self._high = torch.tensor(field.box.low), torch.tensor(field.box.high)
-        self._shortest = float(lattice.step.min()) / 2
+        self._shortest = _SHORTEST * float(lattice.step.min())
 
     def cast(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distances [N] just before the surface and just behind it, and whether there is one, [N] bool."""
