@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("errors", "progress", "camera", "version", "files", "devices"),
     ("nets",),
-    ("checkpoints", "portrait", "surface", "views"),
+    ("checkpoints", "portrait", "surface"),
+    ("views",),
     ("capture_file", "capture"),
     ("inversion",),
     ("engine", "training"),
