@@ -21,6 +21,8 @@ from tpn_engine.views.sampling import sampling_from
 
 _POINTS_AT_ONCE = 2**19  # samples along rays held in memory together; 32 channels of three planes each
 
+_RAYS_AT_ONCE = 2**16  # that meet a surface
+
 _OFFICIAL = RenderingPreset()
 
 
@@ -70,7 +72,8 @@ def render_view(
     label = torch.from_numpy(camera.label).to(device)[None]
     origins, directions = (part[0] for part in rays(label, size))
     rendering = sampling_from(camera, rendering)
-    step = max(1, _POINTS_AT_ONCE // (rendering.depth_samples + rendering.importance_samples))
+    samples = rendering.depth_samples + rendering.importance_samples
+    step = max(1, _POINTS_AT_ONCE // samples) if field.surface is None else _RAYS_AT_ONCE
     pixels = torch.empty(size * size, 5, device=device)
     for start in range(0, size * size, step):
         progress(stage, start / (size * size))
