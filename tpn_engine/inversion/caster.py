@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tpn_engine.nets.box import Box
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.volume import box_crossing
 from tpn_engine.surface.density import Lattice, dense_density
 
 _POINTS = 96  # of the lattice along each edge
@@ -65,10 +66,8 @@ class Caster:
         return Hits(*(torch.cat(parts).to(origins.device) for parts in zip(*found, strict=True)))
 
     def _cast(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        inverse = 1 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
+        near, far = (distance[:, 0] for distance in box_crossing(origins, directions, self.box))
         low, high = origins.new_tensor(self.box.low), origins.new_tensor(self.box.high)
-        faces = torch.stack([(low - origins) * inverse, (high - origins) * inverse])
-        near, far = faces.amin(0).amax(-1), faces.amax(0).amin(-1)
         boxed = far > near
         step = (far - near).clamp(min=0) / (_SAMPLES - 1)
         along = near[:, None] + step[:, None] * torch.arange(_SAMPLES)

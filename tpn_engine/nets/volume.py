@@ -150,7 +150,8 @@ def box_limits(origins: Tensor, directions: Tensor, box: Box) -> tuple[Tensor, T
 
 def box_crossing(origins: Tensor, directions: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     """Distances [B, N, 1] at which rays enter and leave the box; those that miss it leave before they enter."""
-    inverse = 1 / directions
+    # A ray along a face would meet it nowhere and everywhere.
+    inverse = 1 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
     first = (origins.new_tensor(box.low) - origins) * inverse
     second = (origins.new_tensor(box.high) - origins) * inverse
     start = torch.minimum(first, second).amax(dim=-1, keepdim=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.volume import box_crossing
 from tpn_engine.surface.density import Lattice, surface_density
 
 _POINTS = 192  # of the lattice along each edge
@@ -61,7 +62,7 @@ class _DensityLattice:
 
     def __init__(self, field: TriplaneField, level: float) -> None:
         lattice = Lattice(_POINTS, field.box)
-        above = (surface_density(field, lattice, level).values - level).astype(np.float32)
+        above = surface_density(field, lattice, level).values - level
         inside = _largest(above > 0)
         above = np.where(inside, above, np.minimum(above, 0))
         blocks = inside.reshape(3 * (_POINTS // _BLOCK, _BLOCK)).any((1, 3, 5))
@@ -73,15 +74,15 @@ class _DensityLattice:
         self._above, self._empty = (
             torch.from_numpy(values.astype(np.float32).transpose(2, 1, 0).copy()) for values in (above, empty)
         )
+        self._box = field.box
         self._low, self._high = torch.tensor(field.box.low), torch.tensor(field.box.high)
         self._shortest = _SHORTEST * float(lattice.step.min())
 
     def cast(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distances [N] just before the surface and just behind it, and whether there is one, [N] bool."""
         origins, directions = origins.cpu(), directions.cpu()
-        inverse = 1 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
-        faces = torch.stack([(self._low - origins) * inverse, (self._high - origins) * inverse])
-        near, far = faces.amin(0).amax(-1).clamp(min=0), faces.amax(0).amin(-1)
+        near, far = (distance[:, 0] for distance in box_crossing(origins, directions, self._box))
+        near = near.clamp(min=0)
         before, after, hit = near.clone(), near.clone(), torch.zeros(len(near), dtype=torch.bool)
         active = (near < far).nonzero()[:, 0]
         while len(active):
