@@ -22,9 +22,9 @@ CAMERA = Camera.orbit(20, 5, look_at=(0, 0, 0), focal=3.0)  # so that it sees al
 Find = Callable[[TriplaneField, Lattice], np.ndarray]
 
 
-def disc(radius: float) -> np.ndarray:
+def disc(radius: float, size: int = SIZE) -> np.ndarray:
     """A matte [S, S] that shows a disc of `radius` picture widths."""
-    places = (np.arange(SIZE) + 0.5) / SIZE - 0.5
+    places = (np.arange(size) + 0.5) / size - 0.5
     return (np.hypot(places[None], places[:, None]) < radius).astype(np.float32)
 
 
@@ -50,6 +50,19 @@ def test_the_bound_passes_the_level_on_the_outline() -> None:
     assert (values[:2] > 0).all()
     assert (values[3:] < 0).all()
     assert abs(values[2]) < 0.3 * values[1]
+
+
+def test_a_soft_matte_tells_the_outline_to_a_part_of_a_pixel() -> None:
+    radius, fine = 0.2031, 8
+    matte = disc(radius, SIZE * fine).reshape(SIZE, fine, SIZE, fine).mean((1, 3))
+    across = np.linspace(radius - 2 / SIZE, radius + 2 / SIZE, 400)
+    turns = np.linspace(0, 2 * np.pi, 60)[:, None]
+    image = np.stack([0.5 + across * np.cos(turns), 0.5 + across * np.sin(turns)], -1).reshape(-1, 2)
+    rays = (image - 0.5) / CAMERA.intrinsics[0, 0]
+    points = CAMERA.position + 2.7 * (CAMERA.pose[:3, 2] + rays @ CAMERA.pose[:3, :2].T)
+    values = silhouette(matte).bound(torch.from_numpy(points.astype(np.float32))).view(60, 400)
+    found = across[(values > LEVEL).sum(1) - 1]
+    assert np.abs(found - radius).max() < 0.15 / SIZE
 
 
 def test_a_head_that_is_too_wide_is_cut_to_the_matte() -> None:

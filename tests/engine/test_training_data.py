@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ball_heads import CENTRE, LEFT, RADIUS, RIGHT, SIZE, YAWS, ball_view, write_heads
+from scipy import ndimage
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import FileError
@@ -97,6 +98,35 @@ def test_hair_is_a_volume_and_gaps_between_strands_are_no_holes() -> None:
     inside, known = carve(points, [view])
     assert inside[shown].all()
     assert not known[~shown].any()
+
+
+def test_just_beside_a_photos_outline_nobody_knows(head: HeadViews) -> None:
+    view = head.view(0)
+    rim = view.without_rim()
+    changed = rim.alpha != view.alpha
+    assert (rim.alpha[changed] == 0.5).all()
+    assert (view.alpha[changed] < 0.01).all()
+    from_outline = np.asarray(ndimage.distance_transform_edt(view.alpha < 0.01))
+    assert changed.sum() == ((from_outline > 0) & (from_outline < 2.1)).sum() > 50
+    row, column = np.nonzero(changed)
+    image = np.stack([(column + 0.5) / SIZE, (row + 0.5) / SIZE], 1)
+    points = view.camera.position + _rays(view.camera, image) * 2.7
+    inside, known = carve(points, [view])
+    assert known.all()
+    assert not inside.any()
+    assert not carve(points, [rim])[1].any()
+
+
+def test_a_surface_lies_midway_between_what_is_known_empty_and_inside(head: HeadViews) -> None:
+    view = head.view(0)
+    row, column = np.divmod(view.inner, SIZE)
+    image = np.stack([(column + 0.5) / SIZE, (row + 0.5) / SIZE], 1)
+    directions = _rays(view.camera, image)
+    for offset, expected in ((-0.005, (True, False)), (-0.003, (False,)), (0.003, (False,)), (0.005, (True, True))):
+        points = view.camera.position + directions * (view.depth[row, column] + offset)[:, None]
+        inside, known = carve(points, [view])
+        assert (known == expected[0]).mean() > 0.99
+        assert (inside[known] == expected[-1]).mean() > 0.99 if expected[0] else not inside.any()
 
 
 def _rays(camera: Camera, image: np.ndarray) -> np.ndarray:

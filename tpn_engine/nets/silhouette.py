@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
+from scipy import ndimage, special
 from torch import Tensor
 from torch.nn import functional as F
 
 FARTHEST = 0.05  # of the picture's edge, up to which distances from the outline are kept
-SMOOTHING = 1 / 128  # of the picture's edge: strands and the steps of pixels would become ridges along the view
+SMOOTHING = 1 / 192  # of the picture's edge, standard deviation: every strand would become a ridge along the view
+CLOSE = 2.5  # standard deviations from the outline within which the smoothed matte tells the distance
 STEEPNESS = 1e6  # density per EG3D unit: as steep as the embedded model's surfaces
 
 
@@ -30,14 +31,16 @@ class Silhouette:
     @classmethod
     def of(cls, matte: np.ndarray, label: Tensor, level: float) -> Silhouette:
         """From a matte [S, S] in [0, 1] and a camera label [25]; it is on the label's device."""
-        person = matte > 0.5
         size = len(matte)
+        deviation = SMOOTHING * size
+        # A straight edge smoothed is the normal distribution: its quantiles are the distance, to a part of a pixel.
+        smooth = ndimage.gaussian_filter(matte.astype(np.float64), deviation, mode="nearest")
+        close = deviation * special.ndtri(smooth)
+        person = smooth > 0.5
         reach = FARTHEST * size
-        # The outline lies half a pixel before the first pixel beyond it.
-        inside, outside = (np.minimum(_away(part), reach) - 0.5 for part in (person, ~person))
-        pixels = np.where(person, inside, -outside)
-        smooth = ndimage.gaussian_filter(pixels / size, SMOOTHING * size, mode="nearest")
-        return cls(torch.from_numpy(smooth.astype(np.float32)).to(label.device)[None, None], label, level)
+        away = np.where(person, _away(person), _away(~person)).clip(CLOSE * deviation, reach)
+        pixels = np.where(np.abs(close) < CLOSE * deviation, close, np.where(person, away, -away))
+        return cls(torch.from_numpy((pixels / size).astype(np.float32)).to(label.device)[None, None], label, level)
 
     def bound(self, points: Tensor) -> Tensor:
         """The greatest density that points [..., 3] may have, [...]: the level on the outline's rays.

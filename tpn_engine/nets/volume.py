@@ -35,13 +35,17 @@ def rays(label: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
 
     Returns origins and unit directions in the world, each [B, R*R, 3].
     """
+    centre = torch.arange(resolution, dtype=label.dtype, device=label.device) * (1 / resolution) + 0.5 / resolution
+    v, u = (axis.reshape(1, -1) for axis in torch.meshgrid(centre, centre, indexing="ij"))
+    return rays_through(label, u, v)
+
+
+def rays_through(label: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """As `rays`, through places of the images: u to the right and v down, each [B or 1, N], in picture edges."""
     pose = label[:, :16].view(-1, 4, 4)
     intrinsics = label[:, 16:].view(-1, 3, 3)
     fx, fy, skew = (intrinsics[:, i, j, None] for i, j in ((0, 0), (1, 1), (0, 1)))
     cx, cy = intrinsics[:, 0, 2, None], intrinsics[:, 1, 2, None]
-
-    centre = torch.arange(resolution, dtype=label.dtype, device=label.device) * (1 / resolution) + 0.5 / resolution
-    v, u = (axis.reshape(1, -1) for axis in torch.meshgrid(centre, centre, indexing="ij"))
     x = (u - cx + cy * skew / fy - skew * v / fy) / fx
     y = (v - cy) / fy
     # Through a point one unit ahead in the world, not by rotating a direction: density can change by 1000

@@ -118,6 +118,7 @@ def make_sample(path: Path, config: StageConfig, rng: np.random.Generator) -> di
     photo, matte = degrade(shift(views[source].on_black()), views[source].alpha, rng)
     solid = [view.without_gaps() for view in views]
     color_at, color, weight = color_points(solid, source, config.source_share, config.color_points, rng)
+    solid[source] = solid[source].without_rim()
     occupancy_at, occupied, known = occupancy_points(solid, source, config.occupancy_points, rng)
     arrays = {
         "label": head.cameras[source].label,

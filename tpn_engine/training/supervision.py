@@ -18,7 +18,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.nets.box import Box
 from tpn_engine.nets.presets import HEAD_BOX
 
-FREE_MARGIN = 0.004  # EG3D units a point must lie before the seen surface to count as empty
+MARGIN = 0.004  # EG3D units a point must lie before the seen surface to count as empty, behind it as inside
 EDGE_STEP = 0.03  # depth difference to a neighbour that marks a silhouette pixel, whose depth is a mixture
 NEAR_SPREAD = 0.025  # standard deviation of the points scattered around the surface
 NEAR_SHARE, OUTLINE_SHARE = 0.5, 0.3  # of the points: around the surface, at outlines; the rest lies anywhere
@@ -29,6 +29,7 @@ HINDMOST = -0.52  # z behind which only what is seen to be inside is: few heads 
 BODY = -0.35  # y under which a person goes on beyond the pictures
 BEYOND_BOX = 1.1
 GAP = 3  # pixels, the window of gaps between strands
+RIM = 2  # pixels beside a photo's outline
 FAR = 1e3
 FRONT_REACH, BACK_REACH = 0.006, 0.03  # how far before and behind the surface a pixel's colour is asked for
 FACE_CENTRE, FACE_RADIUS, FACE_WEIGHT = np.array([0.0, -0.02, 0.09]), 0.2, 3.0
@@ -60,6 +61,16 @@ class PixelView:
         gap = ~covered & (filled < FAR)
         alpha = np.where(gap, 0.5, self.alpha).astype(np.float32)
         return replace(self, alpha=alpha, depth=np.where(covered | gap, filled, self.depth))
+
+    def without_rim(self) -> PixelView:
+        """The same with an alpha of one half just beside the outline, where it tells nothing of a point.
+
+        A photo's matte bounds the head (`nets.silhouette`): a surface that ends a little beyond the outline shows
+        exactly the photo's, one that ends before it doesn't.
+        """
+        beyond = np.asarray(ndimage.distance_transform_edt(self.alpha < 0.01))
+        rim = (beyond > 0) & (beyond <= RIM)
+        return replace(self, alpha=np.where(rim, np.float32(0.5), self.alpha))
 
     @cached_property
     def inner(self) -> np.ndarray:
@@ -138,8 +149,8 @@ def carve(points: np.ndarray, views: Sequence[PixelView]) -> tuple[np.ndarray, n
         framed |= seen
         row, column = row.clip(0, size - 1), column.clip(0, size - 1)
         coverage, surface = view.alpha[row, column], view.depth[row, column]
-        empty |= seen & ((coverage < 0.01) | ((coverage > 0.99) & (image[:, 2] < surface - FREE_MARGIN)))
-        hidden[number] = seen & (coverage > 0.99) & (image[:, 2] > surface)
+        empty |= seen & ((coverage < 0.01) | ((coverage > 0.99) & (image[:, 2] < surface - MARGIN)))
+        hidden[number] = seen & (coverage > 0.99) & (image[:, 2] > surface + MARGIN)
         close |= hidden[number] & (image[:, 2] < surface + CLOSE_BEHIND)
         shallow |= hidden[number] & (image[:, 2] < surface + NOT_FAR_BEHIND)
     empty |= ~framed & (points[:, 1] > BODY)

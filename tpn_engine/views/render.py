@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -15,13 +16,11 @@ from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import RenderingPreset
 from tpn_engine.nets.volume import rays, render_rays
 from tpn_engine.progress import SILENT, Progress
-from tpn_engine.surface.raycast import cast_rays
 from tpn_engine.views.normals import surface_normals
 from tpn_engine.views.sampling import sampling_from
+from tpn_engine.views.surface import surface_pixels
 
 _POINTS_AT_ONCE = 2**19  # samples along rays held in memory together; 32 channels of three planes each
-
-_RAYS_AT_ONCE = 2**16  # that meet a surface
 
 _OFFICIAL = RenderingPreset()
 
@@ -63,25 +62,18 @@ def render_view(
 ) -> View:
     """Render `field` from `camera`, `size` x `size` pixels, the same every time.
 
-    A cloud by volume rendering as `rendering` says, a surface by the first point that each ray meets.
-    Reports as `stage`. Raises OptionError for a size outside 16 to 4096 and CancelledError.
+    A cloud by volume rendering as `rendering` says, a surface by the first points that rays meet. Reports as
+    `stage`. Raises OptionError for a size outside 16 to 4096 and CancelledError.
     """
     if not 16 <= size <= 4096:
         raise OptionError("The size of a view must be between 16 and 4096 pixels.")
-    device = field.planes.device
-    label = torch.from_numpy(camera.label).to(device)[None]
-    origins, directions = (part[0] for part in rays(label, size))
-    rendering = sampling_from(camera, rendering)
-    samples = rendering.depth_samples + rendering.importance_samples
-    step = max(1, _POINTS_AT_ONCE // samples) if field.surface is None else _RAYS_AT_ONCE
-    pixels = torch.empty(size * size, 5, device=device)
-    for start in range(0, size * size, step):
-        progress(stage, start / (size * size))
-        part = slice(start, start + step)
-        if field.surface is None:
-            pixels[part] = _cloud(field, origins[part], directions[part], rendering)
-        else:
-            pixels[part] = _surface(field, field.surface, origins[part], directions[part])
+    label = torch.from_numpy(camera.label).to(field.planes.device)[None]
+    report = partial(progress, stage)
+    if field.surface is None:
+        pixels = _cloud_pixels(field, label, size, sampling_from(camera, rendering), report)
+    else:
+        pixels = surface_pixels(field, field.surface, label, size, report)
+    directions = rays(label, size)[1][0]
     forward = label[0, :16].reshape(4, 4)[:3, 2]
     along_axis = pixels[:, 4] * (directions @ forward)
     depth = torch.where(pixels[:, 3] > 0.5, along_axis, 0.0)
@@ -95,25 +87,25 @@ def render_view(
     )
 
 
-def _cloud(field: TriplaneField, origins: Tensor, directions: Tensor, rendering: RenderingPreset) -> Tensor:
-    """Colours, coverage and distance [N, 5] of rays [N, 3], summed along them."""
-    seen = render_rays(
-        field.planes[None],
-        field.decoder,
-        field.axes,
-        field.box,
-        origins[None],
-        directions[None],
-        rendering,
-        silhouette=field.silhouette,
-    )
-    return torch.cat([(seen.features[0, :, :3] + 1) / 2, seen.weights[0], seen.depth[0]], dim=1)
-
-
-def _surface(field: TriplaneField, level: float, origins: Tensor, directions: Tensor) -> Tensor:
-    """Colours, coverage and distance [N, 5] of rays [N, 3] where they first meet the surface."""
-    hits = cast_rays(field, level, origins, directions)
-    pixels = torch.cat([torch.zeros_like(origins), hits.hit[:, None], hits.distance[:, None]], dim=1)
-    points = origins[hits.hit] + directions[hits.hit] * hits.distance[hits.hit, None]
-    pixels[hits.hit, :3] = field.colors(points)
+def _cloud_pixels(
+    field: TriplaneField, label: Tensor, size: int, rendering: RenderingPreset, report: Callable[[float], None]
+) -> Tensor:
+    """Colours, coverage and distance along the ray [S*S, 5], summed along each pixel's ray."""
+    origins, directions = (part[0] for part in rays(label, size))
+    pixels = torch.empty(size * size, 5, device=label.device)
+    step = max(1, _POINTS_AT_ONCE // (rendering.depth_samples + rendering.importance_samples))
+    for start in range(0, len(pixels), step):
+        report(start / len(pixels))
+        part = slice(start, start + step)
+        seen = render_rays(
+            field.planes[None],
+            field.decoder,
+            field.axes,
+            field.box,
+            origins[None, part],
+            directions[None, part],
+            rendering,
+            silhouette=field.silhouette,
+        )
+        pixels[part] = torch.cat([(seen.features[0, :, :3] + 1) / 2, seen.weights[0], seen.depth[0]], dim=1)
     return pixels
