@@ -12,16 +12,14 @@ from scipy.spatial import KDTree
 from tpn_engine.camera import Camera
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.surface.detail import split_edges
+from tpn_engine.surface.grain import carried, contrast, strands
 from tpn_engine.surface.membrane import membrane, mesh_edges
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.sight import Sight, facing, rise, sample
 
 CERTAIN = 0.97  # confidence from which a vertex has the photo's own pixel
 HOLD = 0.3  # how strongly half a confidence holds a vertex to the photo, against its edges
-# Cosines to the nearer of the camera and the front, between which the model's own pattern is believed:
-# behind, no photo corrects it, and the face shows through to the back of the head.
-BELIEVED = (-0.35, 0.15)
-REACH = 0.1  # EG3D units from what is seen over which the model's own colours take over, where it is believed
+REACH = 0.1  # EG3D units from what is seen over which the model's own colours take over
 TINT_NOISE = 0.04  # standard deviation of model colours that mean nothing, sRGB
 ENOUGH_SEEN = 100  # vertices from which the model's colours are matched to the photo's
 # Colour distances from the matched model at which a photo's pixel is of something else (hair over a cheek,
@@ -30,6 +28,7 @@ STRANGE = (0.14, 0.9)
 TRUSTED_FACING = (0.5, 0.8)
 LOOK_AROUND = 0.008  # widths of the crop over which the photo is averaged for that
 MIRRORED_STRANGE = (0.06, 0.2)
+GRAINED = (0.0, 0.5)  # confidences between which the photo's own detail takes over from strands that are made up
 SPLIT_FROM = 0.025  # sRGB: how far the photo is from an edge's own colour in its middle, to split it
 SPLITS = 2  # of an edge of a 256^3 lattice: then it is shorter than a pixel
 
@@ -54,9 +53,9 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     """The mesh in the photo's colours: its own pixels where the source camera sees it well.
 
     Elsewhere a membrane (Poisson's equation on the mesh) goes on from there without a seam: toward the
-    model's colours, matched to the photo's, and with their pattern, as far as the model knows that side of
-    the head, and with what the photo adds to the model on the other side of a symmetric head. With `finer`
-    triangles are split where the photo shows more than they can hold; surface and normals stay.
+    model's colours, matched to the photo's, with their pattern and with what the photo adds to the model on
+    the other side of a symmetric head; it is grained as the photo is. With `finer` triangles are split where
+    the photo shows more than they can hold; surface and normals stay.
     """
     edges = mesh_edges(mesh.triangles)
     sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte)
@@ -64,14 +63,14 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     matched, confidence = _weighed(mesh, photo, sight, seen, edges)
     if confidence.max(initial=0) < CERTAIN:
         return mesh
-    believed = _believed(mesh, photo.camera)
     of_photo = HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6)
-    of_model = believed * (np.median(_lengths(mesh.vertices, edges)) / REACH) ** 2
+    of_model = (np.median(_lengths(mesh.vertices, edges)) / REACH) ** 2
     strength = np.where(confidence >= CERTAIN, np.inf, of_photo + of_model)
-    share = (of_photo / np.maximum(of_photo + of_model, 1e-12))[:, None]
+    share = (of_photo / (of_photo + of_model))[:, None]
     known = np.where(confidence[:, None] > 0, share * seen + (1 - share) * matched, matched)
-    differences = _pattern(mesh, photo, sight, matched, believed, edges)
+    differences = _pattern(mesh, photo, sight, matched, edges)
     colors = membrane(mesh.vertices, edges, known, strength, differences)
+    colors *= 1 + _grain(mesh, photo, matched, confidence)[:, None]
     colored = replace(mesh, colors=colors.clip(0, 1).astype(np.float32))
     if not finer:
         return colored
@@ -130,21 +129,14 @@ def _shrunk(confidence: np.ndarray, edges: np.ndarray, steps: int = 3) -> np.nda
     return confidence
 
 
-def _believed(mesh: HeadMesh, camera: Camera) -> np.ndarray:
-    """How far the model's pattern is believed at each vertex, [N] in [0, 1]."""
-    return rise(np.maximum(facing(mesh.vertices, mesh.normals, camera), mesh.normals[:, 2]), BELIEVED)
-
-
 def _lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
 
 
-def _pattern(
-    mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, believed: np.ndarray, edges: np.ndarray
-) -> np.ndarray:
+def _pattern(mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """The colour differences that unseen edges should have, [E, 3]."""
     start, end = edges.T
-    pattern = np.minimum(believed[start], believed[end])[:, None] * (matched[end] - matched[start])
+    pattern = matched[end] - matched[start]
 
     mirror = mesh.vertices * (-1, 1, 1)
     symmetric = sight.mirrored_confidence(mesh.vertices, mesh.normals)
@@ -152,6 +144,17 @@ def _pattern(
     symmetric = symmetric * (1 - rise(np.linalg.norm(there - matched, axis=1), MIRRORED_STRANGE))
     added = sample(photo.crop, photo.camera.project(mirror)[:, :2]) - there
     return pattern + np.minimum(symmetric[start], symmetric[end])[:, None] * (added[end] - added[start])
+
+
+def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
+    share = 1 - rise(confidence, GRAINED)
+    unseen = np.flatnonzero(share)
+    strength = sample(contrast(photo.crop, photo.matte), photo.camera.project(mesh.vertices)[:, :2])
+    strength = carried(strength, confidence >= CERTAIN, unseen, mesh.vertices, matched)
+    grain = np.zeros(len(share))
+    grain[unseen] = share[unseen] * strength * strands(mesh.vertices[unseen])
+    return grain
 
 
 def _nearest_values(vertices: np.ndarray, values: np.ndarray, places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
