@@ -63,7 +63,12 @@ def test_the_surface_is_cut_where_the_box_ends_and_where_a_camera_stands() -> No
 
 def test_nothing_is_met_where_nothing_is() -> None:
     origins, directions = camera_rays(CAMERA, 32)
-    assert not cast_rays(ellipsoid_field("xy_xz_yz"), 1e6, origins, directions).hit.any()
+    field = ellipsoid_field("xy_xz_yz")
+    assert not cast_rays(field, 1e6, origins, directions).hit.any()
+    seen = render_view(replace(field, surface=1e6), CAMERA, 32)
+    assert not seen.alpha.any()
+    assert not seen.rgb.any()
+    assert not seen.depth.any()
 
 
 def test_a_piece_apart_is_not_the_head() -> None:

@@ -13,7 +13,7 @@ from tpn_engine.nets.volume import rays, rays_through
 from tpn_engine.surface.raycast import cast_rays
 
 _RAYS_AT_ONCE = 2**16
-_STEP = 0.03  # EG3D units between the distances of neighbouring pixels that mean an outline
+_LEAP = 0.03  # EG3D units of distance between neighbouring pixels that mean an outline
 _NOTHING = 10.0  # a distance beyond every head
 _ACROSS = 3  # an outline's pixel has as many rays along each edge: odd, so that one goes through its middle
 
@@ -34,19 +34,24 @@ def surface_pixels(
         part = slice(start, start + _RAYS_AT_ONCE)
         pixels[part] = _met(field, level, origins[part], directions[part])
     outline = _outline(pixels, size).nonzero()[:, 0]
-    done = 0
-    for chosen in outline.split(_RAYS_AT_ONCE // _ACROSS**2):
-        report(0.5 + 0.5 * done / len(outline))
+    at_once = _RAYS_AT_ONCE // _ACROSS**2
+    for start in range(0, len(outline), at_once):
+        report(0.5 + 0.5 * start / len(outline))
+        chosen = outline[start : start + at_once]
         pixels[chosen] = _mean_of_several(field, level, label, size, chosen)
-        done += len(chosen)
     return pixels
 
 
 def _outline(pixels: Tensor, size: int) -> Tensor:
-    """Which pixels [S*S] differ from a neighbour in what they show: a nearer surface, a farther one or none."""
-    distance = torch.where(pixels[:, 3] > 0, pixels[:, 4], _NOTHING).view(1, 1, size, size)
-    spread = F.max_pool2d(distance, 3, 1, 1) + F.max_pool2d(-distance, 3, 1, 1)
-    return (spread > _STEP).flatten()
+    """Which pixels [S*S] lie next to a leap in what they show: a nearer surface, a farther one or none.
+
+    The second difference of the distance tells a leap from a slope.
+    """
+    distance = torch.where(pixels[:, 3] > 0, pixels[:, 4], _NOTHING).view(1, size, size)
+    padded = F.pad(distance, (1, 1, 1, 1), mode="replicate")[0]
+    across = padded[1:-1, :-2] + padded[1:-1, 2:] - 2 * distance[0]
+    down = padded[:-2, 1:-1] + padded[2:, 1:-1] - 2 * distance[0]
+    return (torch.maximum(across.abs(), down.abs()) > _LEAP).flatten()
 
 
 def _mean_of_several(field: TriplaneField, level: float, label: Tensor, size: int, chosen: Tensor) -> Tensor:
