@@ -19,7 +19,7 @@ from tpn_engine.surface.sight import Sight, facing, rise, sample
 
 CERTAIN = 0.97  # confidence from which a vertex has the photo's own pixel
 HOLD = 0.3  # how strongly half a confidence holds a vertex to the photo, against its edges
-REACH = 0.1  # EG3D units from what is seen over which the model's own colours take over
+REACH = 0.25  # EG3D units from what is seen over which the model's own colours take over
 TINT_NOISE = 0.04  # standard deviation of model colours that mean nothing, sRGB
 ENOUGH_SEEN = 100  # vertices from which the model's colours are matched to the photo's
 # Colour distances from the matched model at which a photo's pixel is of something else (hair over a cheek,
