@@ -126,7 +126,7 @@ def test_any_camera_shows_any_kind_of_picture(capture: Capture) -> None:
     for show, expected in (
         ("rgb", np.asarray(rgb_picture(view.rgb))),
         ("depth", (view.depth * 10000 + 0.5).astype(np.uint16)),
-        ("mask", view.mask * np.uint8(255)),
+        ("mask", (view.alpha * 255).round()),
     ):
         picture = capture.render(size=32, framing=framing, show=show)
         np.testing.assert_array_equal(np.asarray(picture), expected)

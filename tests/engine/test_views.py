@@ -243,7 +243,7 @@ def test_pictures_hold_what_their_descriptions_say() -> None:
     assert {picture.size for picture in shown.values()} == {(32, 32)}
     np.testing.assert_allclose(np.asarray(shown["rgb"]) / 255, view.rgb, atol=0.51 / 255)
     np.testing.assert_allclose(np.asarray(shown["depth"]) / 10000, view.depth, atol=0.6e-4)
-    np.testing.assert_array_equal(np.asarray(shown["mask"]), np.where(view.mask, 255, 0))
+    np.testing.assert_array_equal(np.asarray(shown["mask"]), (view.alpha * 255).round())
     decoded = np.asarray(shown["normals"]) / 255 * 2 - 1
     np.testing.assert_allclose(decoded[view.mask], view.normals[view.mask], atol=1.1 / 255)
     assert (np.asarray(shown["normals"])[~view.mask] == 0).all()

@@ -14,7 +14,7 @@ DEPTH_STEPS = 10000  # of a depth picture, in each EG3D unit
 
 
 def eight_bits(rgb: np.ndarray) -> np.ndarray:
-    """[..., 3] in [0, 1] to uint8, rounded."""
+    """Values in [0, 1] of any shape to uint8, rounded."""
     return (rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -40,8 +40,8 @@ def normals_picture(view: View) -> Image.Image:
 
 
 def mask_picture(view: View) -> Image.Image:
-    """White where the head covers more than half of the pixel, else black; 8 bits grey."""
-    return Image.fromarray(view.mask.astype(np.uint8) * 255)
+    """How far the head covers each pixel, black to white, 8 bits grey: what `rgb` is multiplied with, to compose it."""
+    return Image.fromarray(eight_bits(view.alpha))
 
 
 SHOWN: dict[str, Callable[[View], Image.Image]] = {
