@@ -28,7 +28,11 @@ STRANGE = (0.14, 0.9)
 TRUSTED_FACING = (0.5, 0.8)
 LOOK_AROUND = 0.008  # widths of the crop over which the photo is averaged for that
 MIRRORED_STRANGE = (0.06, 0.2)
-GRAINED = (0.0, 0.5)  # confidences between which the photo's own detail takes over from strands that are made up
+# Strands are made up behind and above the picture. They give way to the photo's detail between these confidences, and
+# to the model's pattern between these cosines to the nearer of the camera and the front: cheeks have none.
+GRAINED = (0.0, 0.5)
+PATTERNED = (-0.35, 0.15)
+ABOVE = (0.0, 0.03)  # widths of the crop
 SPLIT_FROM = 0.025  # sRGB: how far the photo is from an edge's own colour in its middle, to split it
 SPLITS = 2  # of an edge of a 256^3 lattice: then it is shorter than a pixel
 
@@ -148,9 +152,12 @@ def _pattern(mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, ed
 
 def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
-    share = 1 - rise(confidence, GRAINED)
+    projected = photo.camera.project(mesh.vertices)[:, :2]
+    turned = np.maximum(facing(mesh.vertices, mesh.normals, photo.camera), mesh.normals[:, 2])
+    away = np.maximum(1 - rise(turned, PATTERNED), rise(-projected[:, 1], ABOVE))
+    share = away * (1 - rise(confidence, GRAINED))
     unseen = np.flatnonzero(share)
-    strength = sample(contrast(photo.crop, photo.matte), photo.camera.project(mesh.vertices)[:, :2])
+    strength = sample(contrast(photo.crop, photo.matte), projected)
     strength = carried(strength, confidence >= CERTAIN, unseen, mesh.vertices, matched)
     grain = np.zeros(len(share))
     grain[unseen] = share[unseen] * strength * strands(mesh.vertices[unseen])
