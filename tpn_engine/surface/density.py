@@ -36,7 +36,7 @@ from tpn_engine.progress import SILENT, Progress
 
 BLOCK = 8  # cells along a block's edge
 SLAB = 8  # blocks along x that are bounded at once
-DEEP = 1e9  # above the level, more than any bound: the density of a point whose own was not needed
+DEEP = 1e9  # from the level, more than any bound: the density of a point whose own was not needed
 POINTS = 2**18  # bounded at once
 CHUNK = 32  # points along z computed at once: with 64 units 0.7 MB, which stays in a core's cache
 LARGEST_EXPONENT = 60.0  # exp of it, times any tabulated factor, is finite in float32
@@ -106,7 +106,7 @@ def surface_density(
     crossed = (lower <= level) & (upper >= level)
     _fill(values, tables, starts, crossed, progress)
     if field.silhouette is not None:
-        _bound(values, lattice, field.silhouette, values != level - 1.0)  # the others are far outside
+        _bound(values, lattice, field.silhouette, values > level - DEEP / 2)  # the others are far outside
     return SurfaceDensity(values.cpu().numpy(), float(crossed.float().mean()))
 
 
@@ -254,7 +254,7 @@ def _slab_bounds(tables: _Tables, xy: _Blocked, xz: _Blocked, yz: _Blocked | Non
 
 def _fill_sides(values: Tensor, starts: Tensor, inside: Tensor, level: float) -> None:
     """Set every point to one side of the level: above it in the blocks that lie `inside`."""
-    values.fill_(level - 1.0)
+    values.fill_(level - DEEP)
     for x, y, z in starts[inside.nonzero()].tolist():
         values[x : x + BLOCK + 1, y : y + BLOCK + 1, z : z + BLOCK + 1] = level + DEEP
 

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
-import numpy as np
-
 from tpn_engine.errors import OptionError
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import MeshColors
-from tpn_engine.nets.silhouette import STEEPNESS
 from tpn_engine.progress import SILENT, Progress
+from tpn_engine.surface.bust import ended
 from tpn_engine.surface.cleanup import (
     decimated,
     largest_component,
@@ -33,9 +31,9 @@ class MeshOptions:
     """How a mesh is made from a field.
 
     `resolution` points of the lattice along each edge of the box; `level` the iso-level; `border` the
-    fraction of them left out at each side (EG3D's scripts: 30/256); `floor` the y in EG3D units at which the neck is
-    cut. `largest_component` keeps one connected part. `smooth`: iterations of Taubin's smoothing.
-    `triangles`: decimate to at most so many.
+    fraction of them left out at each side (EG3D's scripts: 30/256); `floor` the y in EG3D units at which
+    the neck is cut, with collars and shoulders smooth. `largest_component` keeps one connected part.
+    `smooth`: iterations of Taubin's smoothing. `triangles`: decimate to at most so many.
     `solid`: close every hole, for printing. `colors`: the model's alone, or the photo's where it shows the
     head; then triangles are split where the photo is finer, unless `triangles` limits them. Raises
     OptionError for values that can't be used.
@@ -91,12 +89,11 @@ def extract_mesh(
     if options.colors == "photo" and photo is None:
         raise OptionError("There is no photo to take the colours from: ask for the model's.")
     lattice = Lattice(options.resolution, field.box, options.trim)
-    density = surface_density(field, lattice, options.level, progress)
+    density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
     if options.floor is not None:
-        above = (lattice.coordinates[1] - options.floor).astype(np.float32)
-        np.minimum(density.values, options.level + STEEPNESS * above[:, None], out=density.values)
-    surface = isosurface(density.values, lattice, options.level)
+        density = ended(density, lattice, options.level, options.floor)
+    surface = isosurface(density, lattice, options.level)
     progress("surface", 0.5)
     if photo is not None and not matted:
         surface = remove_background(surface, photo.camera, photo.matte, lattice.coordinates[0, -1])
