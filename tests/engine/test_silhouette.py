@@ -117,6 +117,25 @@ def test_the_mesh_ends_at_the_outline(find: Find) -> None:
     assert (seen(vertices) > radius - 0.5 / SIZE).sum() > 100
 
 
+def test_a_smoothed_outline_loses_its_bends_and_keeps_its_place() -> None:
+    angle = np.linspace(0, 2 * np.pi, 361)[:-1]
+    places = (np.arange(SIZE) + 0.5) / SIZE - 0.5
+    turn = np.arctan2(places[:, None], places[None])
+    wavy = (np.hypot(places[None], places[:, None]) < 0.25 + 0.012 * np.sin(30 * turn)).astype(np.float32)
+    across = np.linspace(0.2, 0.3, 400)
+    image = 0.5 + across[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None]
+    rays = (image.reshape(-1, 2) - 0.5) / CAMERA.intrinsics[0, 0]
+    points = CAMERA.position + 2.7 * (CAMERA.pose[:3, 2] + rays @ CAMERA.pose[:3, :2].T)
+
+    def radii(bound: Silhouette) -> np.ndarray:
+        inside = bound.bound(torch.from_numpy(points.astype(np.float32))).view(360, 400) > LEVEL
+        return across[inside.sum(1).numpy() - 1]
+
+    bent, smooth = radii(silhouette(wavy)), radii(silhouette(wavy).smoothed(1 / 50))
+    assert smooth.std() < 0.3 * bent.std()
+    assert smooth.mean() == pytest.approx(bent.mean(), abs=0.3 / SIZE)
+
+
 def test_it_goes_with_its_field_to_a_device() -> None:
     field = replace(ellipsoid_field("xy_xz_yz"), silhouette=silhouette(disc(0.1)))
     points = torch.rand(500, 3) - 0.5

@@ -58,6 +58,12 @@ class Silhouette:
         bound = torch.where(framed, self.level + STEEPNESS * across, torch.inf)
         return bound.view(points.shape[:-1])
 
+    def smoothed(self, deviation: float) -> Silhouette:
+        """With an outline smoothed by this standard deviation, in picture widths: less detail and fewer ridges."""
+        distance = self.distance[0, 0].cpu().numpy()
+        smooth = ndimage.gaussian_filter(distance, deviation * len(distance), mode="nearest")
+        return replace(self, distance=torch.from_numpy(smooth).to(self.distance.device)[None, None])
+
     def to(self, device: torch.device | str) -> Silhouette:
         """The same on another device."""
         return replace(self, distance=self.distance.to(device), label=self.label.to(device))

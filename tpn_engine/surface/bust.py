@@ -14,7 +14,7 @@ from tpn_engine.surface.sight import rise
 # EG3D units. Below the jaw surfaces are smoothed by SMOOTHING, a standard deviation, wholly from DEPTH below it on.
 # The jaw is at JAW by the ears, and lower where it comes forward, to the chin.
 JAW, JAW_FRONT, FORWARD = -0.2, 0.02, 0.5
-DEPTH = 0.07
+DEPTH = 0.04
 SMOOTHING = 0.016
 TRUNCATED = 3.0  # standard deviations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from tpn_engine.errors import OptionError
@@ -24,6 +24,7 @@ from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mesh import HeadMesh
 
 MAX_RESOLUTION = 1024
+OUTLINE = 1 / 85  # widths of the photo: each bend of a matte's outline is a ridge all along the head's side
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def extract_mesh(
     options = options or MeshOptions()
     if options.colors == "photo" and photo is None:
         raise OptionError("There is no photo to take the colours from: ask for the model's.")
+    if field.silhouette is not None:
+        field = replace(field, silhouette=field.silhouette.smoothed(OUTLINE))
     lattice = Lattice(options.resolution, field.box, options.trim)
     density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
