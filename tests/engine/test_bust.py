@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tpn_engine.nets.box import Box
-from tpn_engine.surface.bust import DEPTH, JAW, ended
+from tpn_engine.surface.bust import DEPTH, JAW, end_below
 from tpn_engine.surface.density import DEEP, Lattice
 from tpn_engine.surface.isosurface import isosurface
 
@@ -28,6 +28,12 @@ def bust(scale: float = STEEP) -> np.ndarray:
     return np.where(far, LEVEL + np.sign(distance) * DEEP, values).astype(np.float32)
 
 
+def ended(values: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+    changed = values.copy()
+    end_below(changed, LATTICE, LEVEL, floor)
+    return changed
+
+
 def surface(values: np.ndarray) -> np.ndarray:
     return isosurface(values, LATTICE, LEVEL)[0]
 
@@ -43,21 +49,22 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 def test_above_the_jaw_nothing_changes() -> None:
     values = bust()
     above = LATTICE.coordinates[1] > JAW
-    same(ended(values, LATTICE, LEVEL, FLOOR)[:, above], values[:, above])
+    same(ended(values)[:, above], values[:, above])
 
 
 def test_a_chin_is_no_collar() -> None:
     values = bust()
     _, y, z = LATTICE.coordinates
     chin = (y[:, None] > -0.24) & (z[None, :] > 0.1)
-    found = ended(values, LATTICE, LEVEL, FLOOR)
+    found = ended(values)
     same(found[:, chin], values[:, chin])
 
 
-def test_the_neck_ends_level_at_the_floor() -> None:
-    vertices = surface(ended(bust(), LATTICE, LEVEL, FLOOR))
-    assert vertices[:, 1].min() == pytest.approx(FLOOR, abs=1e-3)
-    base = vertices[vertices[:, 1] < FLOOR + 1e-3]
+@pytest.mark.parametrize("floor", [FLOOR, -0.13])
+def test_the_neck_ends_level_at_the_floor(floor: float) -> None:
+    vertices = surface(ended(bust(), floor))
+    assert vertices[:, 1].min() == pytest.approx(floor, abs=1e-3)
+    base = vertices[vertices[:, 1] < floor + 1e-3]
     assert np.hypot(base[:, 0], base[:, 2]).min() < 0.02
 
 
@@ -73,12 +80,12 @@ def test_shreds_below_the_jaw_become_one_body(scale: float) -> None:
         return int((np.diff(line.astype(int)) == 1).sum())
 
     assert layers(values) >= 3
-    assert layers(ended(values, LATTICE, LEVEL, FLOOR)) <= 1
+    assert layers(ended(values)) <= 1
 
 
 def test_smoothing_moves_a_smooth_surface_little() -> None:
     x, _, z = np.meshgrid(*LATTICE.coordinates, indexing="ij")
     cylinder = (LEVEL + STEEP * (0.15 - np.hypot(x, z))).astype(np.float32)
-    vertices = surface(ended(cylinder, LATTICE, LEVEL, -0.45))
+    vertices = surface(ended(cylinder, -0.45))
     side = vertices[np.abs(vertices[:, 1] + 0.25) < 0.15]
     assert np.abs(np.hypot(side[:, 0], side[:, 2]) - 0.15).max() < 0.004

@@ -19,27 +19,29 @@ SMOOTHING = 0.016
 TRUNCATED = 3.0  # standard deviations
 
 
-def ended(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> np.ndarray:
-    """Densities [X, Y, Z] of a lattice, float32, with the surface at `level` smooth below the jaw and cut at `floor`.
+def end_below(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> None:
+    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice below the jaw, and cut it at `floor`, in place.
 
-    `floor` in EG3D units along y. Above the jaw nothing changes.
+    `floor` in EG3D units along y. Above it and the jaw nothing changes.
     """
     _, y, z = lattice.coordinates
     jaw = JAW - FORWARD * np.maximum(z - JAW_FRONT, 0)
     share = rise(jaw[None, :] - y[:, None], (0.0, DEPTH)).astype(np.float32)
-    above = values - np.float32(level)
     reach = SMOOTHING / lattice.step
-    rows = int(share.any(1).sum())
-    near = above[:, : rows + int(np.ceil(TRUNCATED * reach[1]))]
+    smoothed = int(share.any(1).sum())
+    changed = max(smoothed, int((y < floor).sum()) + 1)
+    near = values[:, : changed + int(np.ceil(TRUNCATED * reach[1]))] - np.float32(level)
     slope = _slope(near)
-    if rows:
+    above = near[:, :changed]
+    if smoothed:
         unit = slope * np.float32(reach[0])
         inside = np.clip(near / unit, -1, 1)  # a fraction that is as steep as the smoothed one
-        smooth = ndimage.gaussian_filter(inside, reach, mode="nearest", truncate=TRUNCATED)[:, :rows]
-        inside, share = inside[:, :rows], share[None, :rows]
-        above[:, :rows] = np.where(share > 0, unit * (inside + share * (smooth - inside)), above[:, :rows])
-    cut = slope * ((y - floor) / lattice.step[1]).astype(np.float32)
-    return np.minimum(above, cut[:, None]) + np.float32(level)
+        smooth = ndimage.gaussian_filter(inside, reach, mode="nearest", truncate=TRUNCATED)[:, :smoothed]
+        inside, share = inside[:, :smoothed], share[None, :smoothed]
+        blended = unit * (inside + share * (smooth - inside))
+        above[:, :smoothed] = np.where(share > 0, blended, above[:, :smoothed])
+    cut = slope * ((y[:changed] - floor) / lattice.step[1]).astype(np.float32)
+    values[:, :changed] = np.minimum(above, cut[:, None]) + np.float32(level)
 
 
 def _slope(above: np.ndarray) -> np.float32:

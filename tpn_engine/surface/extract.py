@@ -10,7 +10,7 @@ from tpn_engine.errors import OptionError
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import MeshColors
 from tpn_engine.progress import SILENT, Progress
-from tpn_engine.surface.bust import ended
+from tpn_engine.surface.bust import end_below
 from tpn_engine.surface.cleanup import (
     decimated,
     largest_component,
@@ -95,7 +95,7 @@ def extract_mesh(
     density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
     if options.floor is not None:
-        density = ended(density, lattice, options.level, options.floor)
+        end_below(density, lattice, options.level, options.floor)
     surface = isosurface(density, lattice, options.level)
     progress("surface", 0.5)
     if photo is not None and not matted:
