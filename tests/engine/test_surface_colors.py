@@ -140,6 +140,16 @@ def test_the_models_hairline_is_on_the_back():
     np.testing.assert_allclose(below, np.broadcast_to(SKIN, below.shape), atol=0.08)
 
 
+def test_clothes_go_on_below_the_picture_whatever_the_model_says():
+    mesh, photo = haired(ellipsoid(scale=1.4), 0)
+    below = FRONT.project(mesh.vertices)[:, 1] > 1
+    before = mesh.vertices[:, 2] > 0.08
+    assert (below & before).sum() > 200
+    guess = replace(mesh, colors=np.where(below[:, None], SKIN * 0.4, mesh.colors).astype(np.float32))
+    painted = with_photo(guess, photo, finer=False).colors[below & before]
+    np.testing.assert_allclose(painted, np.broadcast_to(SKIN, painted.shape), atol=0.12)
+
+
 def test_strands_are_drawn_out_along_their_way_from_the_crown():
     mesh = ellipsoid()
     pattern = strands(mesh.vertices)

@@ -33,6 +33,7 @@ MIRRORED_STRANGE = (0.06, 0.2)
 GRAINED = (0.0, 0.5)
 PATTERNED = (-0.35, 0.15)
 ABOVE = (0.0, 0.03)  # widths of the crop
+BELOW = (0.95, 1.0)
 SPLIT_FROM = 0.025  # sRGB: how far the photo is from an edge's own colour in its middle, to split it
 SPLITS = 2  # of an edge of a 256^3 lattice: then it is shorter than a pixel
 
@@ -58,8 +59,9 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
 
     Elsewhere a membrane (Poisson's equation on the mesh) goes on from there without a seam: toward the
     model's colours, matched to the photo's, with their pattern and with what the photo adds to the model on
-    the other side of a symmetric head; it is grained as the photo is. With `finer` triangles are split where
-    the photo shows more than they can hold; surface and normals stay.
+    the other side of a symmetric head. Clothes go on below the picture as they are in it, and hair behind and
+    above it is grained as it is. With `finer` triangles are split where the photo shows more than they can
+    hold; surface and normals stay.
     """
     edges = mesh_edges(mesh.triangles)
     sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte)
@@ -68,11 +70,12 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     if confidence.max(initial=0) < CERTAIN:
         return mesh
     of_photo = HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6)
-    of_model = (np.median(_lengths(mesh.vertices, edges)) / REACH) ** 2
+    modelled = _modelled(mesh, photo.camera)
+    of_model = modelled * (np.median(_lengths(mesh.vertices, edges)) / REACH) ** 2
     strength = np.where(confidence >= CERTAIN, np.inf, of_photo + of_model)
-    share = (of_photo / (of_photo + of_model))[:, None]
+    share = (of_photo / np.maximum(of_photo + of_model, 1e-12))[:, None]
     known = np.where(confidence[:, None] > 0, share * seen + (1 - share) * matched, matched)
-    differences = _pattern(mesh, photo, sight, matched, edges)
+    differences = _pattern(mesh, photo, sight, matched, modelled, edges)
     colors = membrane(mesh.vertices, edges, known, strength, differences)
     colors *= 1 + _grain(mesh, photo, matched, confidence)[:, None]
     colored = replace(mesh, colors=colors.clip(0, 1).astype(np.float32))
@@ -137,10 +140,12 @@ def _lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
 
 
-def _pattern(mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _pattern(
+    mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, modelled: np.ndarray, edges: np.ndarray
+) -> np.ndarray:
     """The colour differences that unseen edges should have, [E, 3]."""
     start, end = edges.T
-    pattern = matched[end] - matched[start]
+    pattern = np.minimum(modelled[start], modelled[end])[:, None] * (matched[end] - matched[start])
 
     mirror = mesh.vertices * (-1, 1, 1)
     symmetric = sight.mirrored_confidence(mesh.vertices, mesh.normals)
@@ -150,11 +155,21 @@ def _pattern(mesh: HeadMesh, photo: Photo, sight: Sight, matched: np.ndarray, ed
     return pattern + np.minimum(symmetric[start], symmetric[end])[:, None] * (added[end] - added[start])
 
 
+def _modelled(mesh: HeadMesh, camera: Camera) -> np.ndarray:
+    """How far the model's colours are believed at each vertex, [N] in [0, 1]: not where clothes leave the picture."""
+    below = rise(camera.project(mesh.vertices)[:, 1], BELOW)
+    return 1 - below * rise(_turned(mesh, camera), PATTERNED)
+
+
+def _turned(mesh: HeadMesh, camera: Camera) -> np.ndarray:
+    """Cosines to the nearer of the camera and the front, [N]."""
+    return np.maximum(facing(mesh.vertices, mesh.normals, camera), mesh.normals[:, 2])
+
+
 def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
     projected = photo.camera.project(mesh.vertices)[:, :2]
-    turned = np.maximum(facing(mesh.vertices, mesh.normals, photo.camera), mesh.normals[:, 2])
-    away = np.maximum(1 - rise(turned, PATTERNED), rise(-projected[:, 1], ABOVE))
+    away = np.maximum(1 - rise(_turned(mesh, photo.camera), PATTERNED), rise(-projected[:, 1], ABOVE))
     share = away * (1 - rise(confidence, GRAINED))
     unseen = np.flatnonzero(share)
     strength = sample(contrast(photo.crop, photo.matte), projected)
