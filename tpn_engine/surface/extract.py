@@ -10,7 +10,6 @@ from tpn_engine.errors import OptionError
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import MeshColors
 from tpn_engine.progress import SILENT, Progress
-from tpn_engine.surface.bust import end_below
 from tpn_engine.surface.cleanup import (
     decimated,
     largest_component,
@@ -22,6 +21,7 @@ from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice, surface_density
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mesh import HeadMesh
+from tpn_engine.surface.settle import cut, settle
 
 MAX_RESOLUTION = 1024
 OUTLINE = 1 / 85  # widths of the photo: each bend of a matte's outline is a ridge all along the head's side
@@ -33,7 +33,7 @@ class MeshOptions:
 
     `resolution` points of the lattice along each edge of the box; `level` the iso-level; `border` the
     fraction of them left out at each side (EG3D's scripts: 30/256); `floor` the y in EG3D units at which
-    the neck is cut, with collars and shoulders smooth. `largest_component` keeps one connected part.
+    the neck is cut. `largest_component` keeps one connected part.
     `smooth`: iterations of Taubin's smoothing. `triangles`: decimate to at most so many.
     `solid`: close every hole, for printing. `colors`: the model's alone, or the photo's where it shows the
     head; then triangles are split where the photo is finer, unless `triangles` limits them. Raises
@@ -94,8 +94,10 @@ def extract_mesh(
     lattice = Lattice(options.resolution, field.box, options.trim)
     density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
+    if field.surface is not None:
+        settle(density, lattice, options.level)
     if options.floor is not None:
-        end_below(density, lattice, options.level, options.floor)
+        cut(density, lattice, options.level, options.floor)
     surface = isosurface(density, lattice, options.level)
     progress("surface", 0.5)
     if photo is not None and not matted:

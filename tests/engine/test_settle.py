@@ -1,4 +1,4 @@
-"""How a head ends below: smooth under the jaw, level at the floor, untouched above."""
+"""Collars and fringes hang together, a neck ends level, and what a photo shows stays as it is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tpn_engine.nets.box import Box
-from tpn_engine.surface.bust import DEPTH, JAW, end_below
 from tpn_engine.surface.density import DEEP, Lattice
 from tpn_engine.surface.isosurface import isosurface
+from tpn_engine.surface.settle import COLLAR, FRINGE, JAW, cut, settle
 
 LEVEL, STEEP, FLOOR = 10.0, 5000.0, -0.4
 LATTICE = Lattice(96, Box())
@@ -21,7 +21,7 @@ def bust(scale: float = STEEP) -> np.ndarray:
     across = np.hypot(x, z)
     neck = np.minimum(0.1 - across, 0.05 - y)
     discs = np.minimum(0.2 - across, 0.006 - np.abs((y + 0.5) % 0.04 - 0.02))
-    discs = np.where(y < JAW - DEPTH, discs, -1)
+    discs = np.where(y < JAW - COLLAR, discs, -1)
     distance = np.maximum(ball, np.maximum(neck, discs))
     values = LEVEL + scale * distance
     far = np.abs(distance) > 0.05  # as `surface_density` leaves what it needn't know
@@ -30,7 +30,8 @@ def bust(scale: float = STEEP) -> np.ndarray:
 
 def ended(values: np.ndarray, floor: float = FLOOR) -> np.ndarray:
     changed = values.copy()
-    end_below(changed, LATTICE, LEVEL, floor)
+    settle(changed, LATTICE, LEVEL)
+    cut(changed, LATTICE, LEVEL, floor)
     return changed
 
 
@@ -46,16 +47,30 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
     )
 
 
-def test_above_the_jaw_nothing_changes() -> None:
+def test_between_jaw_and_brow_nothing_changes() -> None:
     values = bust()
-    above = LATTICE.coordinates[1] > JAW
-    same(ended(values)[:, above], values[:, above])
+    y = LATTICE.coordinates[1]
+    face = (y > JAW) & (y < FRINGE[0])
+    same(ended(values)[:, face], values[:, face])
+
+
+def test_a_ledge_before_the_forehead_goes_and_the_forehead_stays() -> None:
+    values = bust()
+    x, y, z = np.meshgrid(*LATTICE.coordinates, indexing="ij")
+    ledge = (np.abs(y - 0.13) < 0.012) & (np.abs(x) < 0.1) & (z > 0) & (z < 0.22)
+    with_ledge = np.where(ledge, LEVEL + STEEP * 0.01, values).astype(np.float32)
+    front = (slice(None), slice(None), LATTICE.coordinates[2] > 0.2)
+    assert (with_ledge[front] > LEVEL).any()
+    assert not (ended(with_ledge)[front] > LEVEL).any()
+    vertices = surface(ended(values))
+    forehead = vertices[(vertices[:, 1] > 0.13) & (vertices[:, 2] > 0.06)]
+    assert np.abs(np.linalg.norm(forehead, axis=1) - 0.2).max() < 0.005
 
 
 def test_a_chin_is_no_collar() -> None:
     values = bust()
     _, y, z = LATTICE.coordinates
-    chin = (y[:, None] > -0.24) & (z[None, :] > 0.1)
+    chin = (y[:, None] > -0.24) & (y[:, None] < 0.05) & (z[None, :] > 0.1)
     found = ended(values)
     same(found[:, chin], values[:, chin])
 
@@ -72,7 +87,7 @@ def test_the_neck_ends_level_at_the_floor(floor: float) -> None:
 def test_shreds_below_the_jaw_become_one_body(scale: float) -> None:
     values = bust(scale)
     deep = LATTICE.coordinates[1][20]
-    assert FLOOR < deep < JAW - DEPTH
+    assert FLOOR < deep < JAW - COLLAR
 
     def layers(volume: np.ndarray) -> int:
         """How often a line down through the discs enters the surface."""

@@ -1,0 +1,68 @@
+"""Densities made ready for a mesh: guessed collars and fringes hang together, and a neck ends level.
+
+A portrait shows little of collars and shoulders, and nothing of how far a fringe stands out. A model of surfaces
+guesses shreds and ledges there, which stick out when seen from the side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from tpn_engine.surface.density import Lattice
+from tpn_engine.surface.sight import rise
+
+# EG3D units. Surfaces are smoothed by SMOOTHING, a standard deviation: thinner ledges go.
+SMOOTHING = 0.017
+TRUNCATED = 3.0  # standard deviations
+# Collars: wholly from COLLAR below the jaw on, which is at JAW by the ears, and lower before them, to the chin.
+JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
+# Fringes: between the first height and the second, above the brows, and between the first depth and the second.
+FRINGE, FRONT = (0.08, 0.12), (0.0, 0.05)
+
+
+def settle(values: np.ndarray, lattice: Lattice, level: float) -> None:
+    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice below the jaw and around a fringe, in place."""
+    _, y, z = lattice.coordinates
+    jaw = JAW - FORWARD * np.maximum(z - JAW_FRONT, 0)
+    collar = rise(jaw[None, :] - y[:, None], (0.0, COLLAR))
+    fringe = rise(y, FRINGE)[:, None] * rise(z, FRONT)[None, :]
+    for share in (collar, fringe):
+        if share.any():
+            _smooth(values, lattice, level, share.astype(np.float32))
+
+
+def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> None:
+    """Leave nothing of densities [X, Y, Z] above `level` below `floor`, in EG3D units along y, in place."""
+    y = lattice.coordinates[1]
+    part = values[:, : int((y < floor).sum()) + 1]
+    above = part - np.float32(level)
+    ramp = _slope(above) * ((y[: part.shape[1]] - floor) / lattice.step[1]).astype(np.float32)
+    part[...] = np.minimum(above, ramp[:, None]) + np.float32(level)
+
+
+def _smooth(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarray) -> None:
+    """Smooth densities [X, Y, Z] by a share [Y, Z], in place."""
+    reach = SMOOTHING / lattice.step
+    inner, outer = [], []
+    for axis, margin in enumerate(np.ceil(TRUNCATED * reach[1:]).astype(int)):
+        touched = np.flatnonzero(share.any(1 - axis))
+        first, last = touched[0], touched[-1] + 1
+        start = max(first - margin, 0)
+        outer.append(slice(start, last + margin))
+        inner.append(slice(first - start, last - start))
+    region, within = (slice(None), *outer), (slice(None), *inner)
+    near = values[region] - np.float32(level)
+    unit = _slope(near) * np.float32(reach[0])
+    inside = np.clip(near / unit, -1, 1)  # a fraction that is as steep as the smoothed one
+    smooth = ndimage.gaussian_filter(inside, reach, mode="nearest", truncate=TRUNCATED)
+    near, inside, smooth, share = near[within], inside[within], smooth[within], share[tuple(outer)][tuple(inner)]
+    blended = np.where(share > 0, unit * (inside + share * (smooth - inside)), near)
+    values[region][within] = blended + np.float32(level)
+
+
+def _slope(above: np.ndarray) -> np.float32:
+    """By how much densities typically differ from one point to the next across, where they pass the level."""
+    low, high = above[:-1], above[1:]
+    crossing = (low > 0) != (high > 0)
+    return np.float32(np.median(np.abs(high - low)[crossing])) if crossing.any() else np.float32(1)
