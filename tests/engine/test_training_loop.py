@@ -24,7 +24,7 @@ from tpn_engine.training.trainer import LOG_EVERY, train_stage
 def configuration(steps: int) -> TrainingConfig:
     stage = stage_config(steps=steps, batch=2, learning_rate=2e-3, generator_learning_rate=4e-3, color_points=600)
     stages: dict[StageName, StageConfig] = {"pivot": stage, "refinement": stage}
-    return TrainingConfig("tiny", 3, 4, 200.0, stages)
+    return TrainingConfig("tiny", 3, 4, 0.0, 200.0, stages)
 
 
 def run(network: TriPlaneNet, stage: StageName, steps: int, data: Path, folder: Path) -> list[dict]:
@@ -57,14 +57,16 @@ def test_each_phase_learns(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -
     assert refinement[-1]["color"] < pivot[-1]["color"]
 
 
-def test_stretching_the_density_keeps_the_surface(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
+def test_stretching_keeps_the_surface_where_it_was_shifted_to(
+    trained: tuple[TriPlaneNet, dict[str, list[dict]]],
+) -> None:
     network = deepcopy(trained[0])
     features = torch.randn(1000, 8)
     level = tiny_preset().iso_level
     before = network.decoder.decoder(features)[0] - level
-    stretch_density(network, level, 50.0)
+    stretch_density(network, level, 1.5, 50.0)
     after = network.decoder.decoder(features)[0] - level
-    torch.testing.assert_close(after, 50 * before, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(after, 50 * (before + 1.5), rtol=1e-4, atol=1e-2)
 
 
 def test_scaling_the_planes_keeps_the_field(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:

@@ -59,7 +59,7 @@ def train(options: argparse.Namespace) -> None:
     error = fit_mapping(network, codes, labels, config.seed)
     print(json.dumps({"stage": "mapping", "codes": len(codes), "error": round(error, 4)}), flush=True)
     if options.export:
-        stretch_density(network, preset.iso_level, config.density_stretch)
+        stretch_density(network, preset.iso_level, config.density_shift, config.density_stretch)
         origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(asdict(config))}"
         save_model(network.cpu(), preset.name, options.export, licence="CC0-1.0", origin=origin)
 

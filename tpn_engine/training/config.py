@@ -48,12 +48,14 @@ class TrainingConfig:
     """A preset's name, the seed, and the phases in order. Every `held_out_every`-th head is never trained on.
 
     A density that is easy to learn renders as fog: when all is trained, its distance from the iso-level is
-    multiplied by `density_stretch`.
+    multiplied by `density_stretch`. Before that `density_shift` is added to it: where hair is thin, as likely as not
+    is too little, and a surface a little too near costs less than a hole.
     """
 
     preset: str
     seed: int
     held_out_every: int
+    density_shift: float
     density_stretch: float
     stages: dict[StageName, StageConfig]
 
@@ -63,6 +65,6 @@ class TrainingConfig:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             stages = {name: StageConfig(**raw["stages"][name]) for name in get_args(StageName)}
-            return cls(raw["preset"], raw["seed"], raw["held_out_every"], raw["density_stretch"], stages)
+            return cls(**(raw | {"stages": stages}))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OptionError(f"{path} is not a training configuration: {error}") from error

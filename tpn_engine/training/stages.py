@@ -29,12 +29,12 @@ def initialise(network: TriPlaneNet) -> None:
         output.bias[0] = 0.0
 
 
-def stretch_density(network: TriPlaneNet, iso_level: float, factor: float) -> None:
-    """Multiply how far the density is from the iso-level: the surface stays, what is around it clears up."""
+def stretch_density(network: TriPlaneNet, iso_level: float, shift: float, factor: float) -> None:
+    """Add `shift` to the density and multiply its distance from the iso-level: what is around a surface clears up."""
     output = cast(FullyConnected, network.decoder.decoder.net[2])
     with torch.no_grad():
         output.weight[0] *= factor
-        output.bias[0] = iso_level + factor * (output.bias[0] - iso_level)
+        output.bias[0] = iso_level + factor * (output.bias[0] + shift - iso_level)
 
 
 def scale_planes(network: TriPlaneNet, gain: float) -> None:
