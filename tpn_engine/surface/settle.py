@@ -13,7 +13,7 @@ from tpn_engine.surface.density import Lattice
 from tpn_engine.surface.sight import rise
 
 # EG3D units. Surfaces are smoothed by SMOOTHING, a standard deviation: thinner ledges go.
-SMOOTHING = 0.017
+SMOOTHING = 0.024
 TRUNCATED = 3.0  # standard deviations
 # Collars: wholly from COLLAR below the jaw on, which is at JAW by the ears, and lower before them, to the chin.
 JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
