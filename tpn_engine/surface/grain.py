@@ -20,7 +20,7 @@ SWAY, SWAYS = 0.12, 4.0  # radians by which strands sway, and how often
 COARSE, WINDOW = 0.012, 0.02  # widths of the crop: shade is what is wider; over how much contrast is measured
 DARKEST = 0.05  # of the shade, sRGB: contrast is relative to it
 ANCHORS, NEIGHBOURS, QUANTILE = 2000, 16, 0.25  # a low one: skin near an edge is no hair
-PLAIN = 0.04  # contrast of skin
+PLAIN, STRONGEST = 0.04, 0.2  # contrast of skin, and a bound: in the dark noise is contrast
 COLOR_REACH = 2.0  # EG3D units that a colour distance of one is worth
 LATTICE = 64
 
@@ -36,7 +36,7 @@ def contrast(crop: np.ndarray, matte: np.ndarray) -> np.ndarray:
         return ndimage.gaussian_filter(values * person, reach * size) / share
 
     detail = grey / np.maximum(around(grey, COARSE), DARKEST) - 1
-    return np.maximum(np.sqrt(around(detail**2, WINDOW)) - PLAIN, 0)
+    return np.clip(np.sqrt(around(detail**2, WINDOW)) - PLAIN, 0, STRONGEST)
 
 
 def carried(
