@@ -36,12 +36,12 @@ def crossed_level(field: TriplaneField, fraction: float = 0.1) -> float:
     return float(field.density(points).quantile(1 - fraction))
 
 
-def ellipsoid_field(axes: PlaneAxes, island: float = 0.0) -> TriplaneField:
+def ellipsoid_field(axes: PlaneAxes, island: float = 0.0, *, ledge: bool = False) -> TriplaneField:
     """Density 10 + 40 (1 - q) inside the box, q = 1 on the ellipsoid of CENTER and RADII.
 
     softplus(s) - softplus(-s) = s makes the decoder linear, and q is a sum over the planes. `island`
-    adds a ball of that radius in the corner (0.38, 0.38, 0.38), apart from the ellipsoid. Colours
-    follow x, y and z, each by a slope of its own.
+    adds a ball of that radius in the corner (0.38, 0.38, 0.38), apart from the ellipsoid, `ledge` a thin flat
+    ellipsoid before the forehead that reaches into it. Colours follow x, y and z, each by a slope of its own.
     """
     size = 256
     axis = (torch.arange(size) + 0.5) / size - 0.5
@@ -56,6 +56,9 @@ def ellipsoid_field(axes: PlaneAxes, island: float = 0.0) -> TriplaneField:
         ball = ((axis - 0.38) / island) ** 2
         planes[0, 4] = ball + ball[:, None]
         planes[1, 4] = ball[:, None].expand(size, size)
+    if ledge:
+        planes[0, 4] = (axis / 0.12) ** 2 + (((axis - 0.13) / 0.014) ** 2)[:, None]
+        planes[1, 4] = (((axis - 0.25) / 0.17) ** 2)[:, None].expand(size, size)
     decoder = Decoder(channels=8, hidden=10).eval().requires_grad_(False)
     first, last = cast(FullyConnected, decoder.net[0]), cast(FullyConnected, decoder.net[2])
     for layer in (first, last):
@@ -66,7 +69,7 @@ def ellipsoid_field(axes: PlaneAxes, island: float = 0.0) -> TriplaneField:
         last.weight[channel, 2 * channel], last.weight[channel, 2 * channel + 1] = 1.0, -1.0
     last.weight[0] *= -40.0
     last.bias[0] = 50.0
-    if island:  # softplus of 12 (2 - ball) is nothing away from the ball and lifts the density in it
+    if island or ledge:  # softplus of 12 (2 - ball) is nothing away from the ball and lifts the density in it
         first.weight[8, 4], first.bias[8] = -36.0, 24.0
         last.weight[0, 8] = 40.0
     for layer in (first, last):

@@ -8,7 +8,7 @@ import pytest
 from tpn_engine.nets.box import Box
 from tpn_engine.surface.density import DEEP, Lattice
 from tpn_engine.surface.isosurface import isosurface
-from tpn_engine.surface.settle import COLLAR, FRINGE, JAW, cut, settle
+from tpn_engine.surface.settle import COLLAR, FRINGE, JAW, cut, in_fringe, settle_collar, settle_fringe
 
 LEVEL, STEEP, FLOOR = 10.0, 5000.0, -0.4
 LATTICE = Lattice(96, Box())
@@ -30,7 +30,8 @@ def bust(scale: float = STEEP) -> np.ndarray:
 
 def ended(values: np.ndarray, floor: float = FLOOR) -> np.ndarray:
     changed = values.copy()
-    settle(changed, LATTICE, LEVEL)
+    settle_collar(changed, LATTICE, LEVEL)
+    settle_fringe(changed, LATTICE, LEVEL)
     cut(changed, LATTICE, LEVEL, floor)
     return changed
 
@@ -65,6 +66,17 @@ def test_a_ledge_before_the_forehead_goes_and_the_forehead_stays() -> None:
     vertices = surface(ended(values))
     forehead = vertices[(vertices[:, 1] > 0.13) & (vertices[:, 2] > 0.06)]
     assert np.abs(np.linalg.norm(forehead, axis=1) - 0.2).max() < 0.005
+
+
+def test_what_a_fringe_moves_lies_in_it() -> None:
+    x, y, z = np.meshgrid(*LATTICE.coordinates, indexing="ij")
+    values = bust()
+    settled = values.copy()
+    settle_fringe(settled, LATTICE, LEVEL)
+    near = STEEP * LATTICE.step[0]
+    moved = np.abs(settled.clip(LEVEL - near, LEVEL + near) - values.clip(LEVEL - near, LEVEL + near)) > 1e-3
+    assert moved.any()
+    assert in_fringe(np.stack([x, y, z], axis=-1)[moved]).all()
 
 
 def test_a_chin_is_no_collar() -> None:

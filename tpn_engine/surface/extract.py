@@ -21,7 +21,7 @@ from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice, surface_density
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mesh import HeadMesh
-from tpn_engine.surface.settle import cut, settle
+from tpn_engine.surface.settle import cut, settle_collar, settle_fringe
 
 MAX_RESOLUTION = 1024
 OUTLINE = 1 / 85  # widths of the photo: each bend of a matte's outline is a ridge all along the head's side
@@ -95,7 +95,8 @@ def extract_mesh(
     density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
     if field.surface is not None:
-        settle(density, lattice, options.level)
+        settle_collar(density, lattice, options.level)
+        settle_fringe(density, lattice, options.level)
     if options.floor is not None:
         cut(density, lattice, options.level, options.floor)
     surface = isosurface(density, lattice, options.level)

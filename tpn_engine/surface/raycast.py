@@ -1,7 +1,8 @@
 """Where rays meet a head that is a surface: the first point at which the density passes the level.
 
 A lattice of the density tells how far around a place there is nothing, so that a ray leaps through empty space and
-looks closely only where a surface is near (sphere tracing, Hart 1996). The field itself has the last word.
+looks closely only where a surface is near (sphere tracing, Hart 1996). The field itself has the last word but around a
+fringe, where it guesses ledges: there the surface is the settled lattice's, as a mesh's is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.volume import box_crossing
 from tpn_engine.surface.density import Lattice, surface_density
+from tpn_engine.surface.settle import in_fringe, settle_fringe
 
 _POINTS = 192  # of the lattice along each edge
 _BLOCK = 2  # of its points: what is far needn't be known so well
@@ -48,9 +50,23 @@ def cast_rays(field: TriplaneField, level: float, origins: Tensor, directions: T
     outside, inside, start, along = before[seen], after[seen], origins[seen], directions[seen]
     for _ in range(_BISECTIONS):
         middle = (outside + inside) / 2
-        within = field.density(start + along * middle[:, None]) > level
+        within = _within(field, level, lattice[level], start + along * middle[:, None])
         outside, inside = torch.where(within, outside, middle), torch.where(within, middle, inside)
     return Hits(after.index_copy(0, seen, inside), hit)
+
+
+def _within(field: TriplaneField, level: float, lattice: _DensityLattice, points: Tensor) -> Tensor:
+    """Whether points [N, 3] lie inside, [N] bool."""
+    if field.surface is None:
+        return field.density(points) > level
+    settled = torch.from_numpy(in_fringe(points.cpu().numpy())).to(points.device)
+    inside = torch.empty_like(settled)
+    inside[~settled] = field.density(points[~settled]) > level
+    guessed = points[settled]
+    inside[settled] = lattice.contains(guessed.cpu()).to(points.device)
+    if field.silhouette is not None:  # its outline is finer than the lattice
+        inside[settled] &= field.silhouette.bound(guessed) > level
+    return inside
 
 
 class _DensityLattice:
@@ -62,7 +78,10 @@ class _DensityLattice:
 
     def __init__(self, field: TriplaneField, level: float) -> None:
         lattice = Lattice(_POINTS, field.box)
-        above = surface_density(field, lattice, level).values - level
+        values = surface_density(field, lattice, level).values
+        if field.surface is not None:
+            settle_fringe(values, lattice, level)
+        above = values - level
         inside = _largest(above > 0)
         above = np.where(inside, above, np.minimum(above, 0))
         blocks = inside.reshape(3 * (_POINTS // _BLOCK, _BLOCK)).any((1, 3, 5))
@@ -98,6 +117,10 @@ class _DensityLattice:
             after[active] = here + free.clamp(min=self._shortest)
             active = active[after[active] < far[active]]
         return before, after, hit
+
+    def contains(self, points: Tensor) -> Tensor:
+        """Whether points [N, 3] lie inside by the lattice alone, [N] bool."""
+        return self._above_at((points - self._low) / (self._high - self._low)) > 0
 
     def _block(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         points = (places * (_POINTS - 1)).round().long().clamp(0, _POINTS - 1)

@@ -1,4 +1,4 @@
-"""Densities made ready for a mesh: guessed collars and fringes hang together, and a neck ends level.
+"""Densities made ready to be looked at: guessed collars and fringes hang together, and a neck ends level.
 
 A portrait shows little of collars and shoulders, and nothing of how far a fringe stands out. A model of surfaces
 guesses shreds and ledges there, which stick out when seen from the side.
@@ -21,15 +21,27 @@ JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
 FRINGE, FRONT = (0.08, 0.12), (0.0, 0.05)
 
 
-def settle(values: np.ndarray, lattice: Lattice, level: float) -> None:
-    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice below the jaw and around a fringe, in place."""
+def settle_collar(values: np.ndarray, lattice: Lattice, level: float) -> None:
+    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice below the jaw, in place."""
     _, y, z = lattice.coordinates
     jaw = JAW - FORWARD * np.maximum(z - JAW_FRONT, 0)
-    collar = rise(jaw[None, :] - y[:, None], (0.0, COLLAR))
-    fringe = rise(y, FRINGE)[:, None] * rise(z, FRONT)[None, :]
-    for share in (collar, fringe):
-        if share.any():
-            _smooth(values, lattice, level, share.astype(np.float32))
+    _smooth(values, lattice, level, rise(jaw[None, :] - y[:, None], (0.0, COLLAR)))
+
+
+def settle_fringe(values: np.ndarray, lattice: Lattice, level: float) -> None:
+    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice around a fringe, in place."""
+    _, y, z = lattice.coordinates
+    _smooth(values, lattice, level, _fringe(y[:, None], z[None, :]))
+
+
+def in_fringe(points: np.ndarray) -> np.ndarray:
+    """Whether points [N, 3] lie where `settle_fringe` moves a surface, [N] bool."""
+    return _fringe(points[:, 1], points[:, 2]) > 0
+
+
+def _fringe(y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """How far heights y and depths z, which are broadcast, are a fringe's, in [0, 1]."""
+    return rise(y, FRINGE) * rise(z, FRONT)
 
 
 def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> None:
@@ -43,6 +55,9 @@ def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> Non
 
 def _smooth(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarray) -> None:
     """Smooth densities [X, Y, Z] by a share [Y, Z], in place."""
+    if not share.any():
+        return
+    share = share.astype(np.float32)
     reach = SMOOTHING / lattice.step
     inner, outer = [], []
     for axis, margin in enumerate(np.ceil(TRUNCATED * reach[1:]).astype(int)):
