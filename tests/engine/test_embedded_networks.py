@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tpn_engine.camera import Camera
 from tpn_engine.errors import ModelError
+from tpn_engine.nets.field import sample_detail, sample_planes
 from tpn_engine.nets.presets import Preset, RefinerPreset, synthetic_heads
 from tpn_engine.nets.refiner import Refiner
 from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
@@ -33,7 +34,7 @@ def with_refiner(**changes: object) -> Preset:
 
 
 def version_1(pixel_shuffle: bool = False) -> Preset:
-    preset = with_refiner(version=1, pictures="camera", passes=1, behind=False, pixel_shuffle=pixel_shuffle)
+    preset = with_refiner(version=1, pictures="camera", passes=1, behind=False, finer=1, pixel_shuffle=pixel_shuffle)
     return replace(preset, matted=False)
 
 
@@ -48,8 +49,9 @@ def test_planes_have_the_presets_shape(version: int, pixel_shuffle: bool) -> Non
     assert pivot.codes.shape == (1, network.decoder.num_ws, PRESET.generator.w_dim)
     assert pivot.planes.shape == (1, 3, 32, 128, 128)
     planes = network.refine(pivot, photos, labels)
-    assert planes.shape == (1, 3 if version == 1 else 4, 32, 128, 128)
-    assert not torch.equal(planes[:, :3], pivot.planes)
+    assert planes.shape == ((1, 3, 32, 128, 128) if version == 1 else (1, 4, 32, 256, 256))
+    coarse = torch.nn.functional.avg_pool2d(planes[0, :3], planes.shape[-1] // 128)
+    assert not torch.allclose(coarse, pivot.planes[0], atol=1e-3)
 
 
 @torch.no_grad()
@@ -128,8 +130,44 @@ def test_the_second_pass_refines_what_the_first_made() -> None:
     pivot = network.begin(network.pivot(photos))
     first = Pivot(pivot.codes, network.refine_from(network.pictures(pivot, photos, labels), pivot))
     second = network.refine_from(network.pictures(first, photos, labels), first)
-    assert torch.equal(network.refine(network.pivot(photos), photos, labels), second)
+    assert torch.equal(network.refine_coarsely(network.pivot(photos), photos, labels), second)
     assert not torch.equal(first.planes, second)
+
+
+@torch.no_grad()
+def test_detail_is_added_to_the_first_of_the_enlarged_planes() -> None:
+    network = build()
+    photos, labels = portraits(size=256)
+    pivot = network.pivot(photos)
+    coarse, refined = network.refine_coarsely(pivot, photos, labels), network.refine(pivot, photos, labels)
+    fine = network.enlarged(coarse)
+    assert torch.equal(refined[:, 1:], fine[:, 1:])
+    offset = network.detail(network.front(coarse, 256), fine, photos, labels)
+    torch.testing.assert_close(refined[:, 0] - fine[:, 0], offset)
+    points = torch.rand(1, 500, 3) - 0.5
+    box, axes = PRESET.generator.box, PRESET.generator.plane_axes
+    expected = sample_planes(fine, points, axes, box) + sample_detail(offset, points, 4, box)
+    torch.testing.assert_close(sample_planes(refined, points, axes, box), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_detail_is_what_only_a_finer_picture_shows() -> None:
+    network = build()
+    photos, labels = portraits(size=256)
+    # Up to where a photo of half the size differs: its pixels are the means of four.
+    averaged = torch.nn.functional.avg_pool2d(photos, 2).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    pivot = network.pivot(photos)
+    coarse = network.refine_coarsely(pivot, photos, labels)
+    torch.testing.assert_close(network.refine_coarsely(pivot, averaged, labels), coarse, rtol=1e-4, atol=1e-5)
+    fine, surface = network.enlarged(coarse), network.front(coarse, 256)
+    detail, plain = (network.detail(surface, fine, photo, labels) for photo in (photos, averaged))
+    assert (detail - plain).abs().max() > 1e-3 * detail.std()
+
+
+def test_finer_planes_need_pictures_of_the_front() -> None:
+    preset = replace(with_refiner(pictures="camera", behind=False), matted=False)
+    with pytest.raises(ModelError, match="Finer"):
+        build(preset)
 
 
 def test_refinement_and_planes_must_have_one_resolution() -> None:

@@ -36,7 +36,7 @@ def planes(request: pytest.FixtureRequest) -> Tensor:
 
 @pytest.fixture
 def surface(generator: Generator, planes: Tensor) -> FrontSurface:
-    return front_surface(generator, planes, LEVEL)
+    return front_surface(generator, planes, LEVEL, 32)
 
 
 def test_surface_lies_where_the_density_crosses_the_level(generator: Generator, planes: Tensor, surface: FrontSurface):
@@ -73,6 +73,15 @@ def test_columns_that_meet_nothing_are_as_deep_as_those_around(surface: FrontSur
     beside = ~hit[:, :, 1:] & hit[:, :, :-1]
     step = (depth[:, :, 1:] - depth[:, :, :-1]).abs()[beside]
     assert step.median() < 0.1
+
+
+def test_a_finer_front_is_the_same_surface(generator: Generator, planes: Tensor, surface: FrontSurface):
+    fine = front_surface(generator, planes, LEVEL, 64)
+    assert fine.points.shape == (2, 64, 64, 3)
+    quarters = fine.points.unflatten(1, (32, 2)).unflatten(3, (32, 2)).mean(dim=(2, 4))
+    torch.testing.assert_close(quarters[..., :2], surface.points[..., :2])
+    within = (surface.hit[:, 0] > 0) & (torch.nn.functional.avg_pool2d(fine.hit, 2)[:, 0] == 1)
+    assert (quarters[..., 2] - surface.points[..., 2])[within].abs().median() < 0.005
 
 
 def test_normals_of_a_plane_that_leans(generator: Generator, surface: FrontSurface):

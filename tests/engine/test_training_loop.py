@@ -1,4 +1,4 @@
-"""Both phases learn a ball, go on where they stopped, and are measured."""
+"""All phases learn a ball, go on where they stopped, and are measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tpn_engine.training.trainer import LOG_EVERY, train_stage
 
 def configuration(steps: int) -> TrainingConfig:
     stage = stage_config(steps=steps, batch=2, learning_rate=2e-3, generator_learning_rate=4e-3, color_points=600)
-    stages: dict[StageName, StageConfig] = {"pivot": stage, "refinement": stage}
+    stages: dict[StageName, StageConfig] = {"pivot": stage, "refinement": stage, "detail": stage}
     return TrainingConfig("tiny", 3, 4, 0.0, 200.0, stages)
 
 
@@ -45,16 +45,18 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TriPl
     folder = tmp_path_factory.mktemp("run")
     logs = {"pivot": run(network, "pivot", 120, data, folder)}
     logs["refinement"] = run(network, "refinement", 60, data, folder)
+    logs["detail"] = run(network, "detail", 60, data, folder)
     return network, logs
 
 
 def test_each_phase_learns(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
     _, logs = trained
-    pivot, refinement = logs["pivot"], logs["refinement"]
+    pivot, refinement, detail = logs["pivot"], logs["refinement"], logs["detail"]
     assert len(pivot) == 120 // LOG_EVERY
     assert pivot[-1]["wrong"] < 0.5 * pivot[0]["wrong"]
     assert pivot[-1]["color"] < 0.7 * pivot[0]["color"]
     assert refinement[-1]["color"] < pivot[-1]["color"]
+    assert detail[-1]["color"] < refinement[-1]["color"]
 
 
 def test_stretching_keeps_the_surface_where_it_was_shifted_to(

@@ -43,7 +43,7 @@ def tiny_preset() -> Preset:
         name="tiny",
         generator=generator,
         psp=PspPreset(resolution=64, body=body, head_channels=16),
-        refiner=RefinerPreset(version=2, pictures="front", passes=2, resolution=32, body=body),
+        refiner=RefinerPreset(version=2, pictures="front", passes=2, finer=2, resolution=32, body=body),
         matted=True,
         iso_level=0.7,
     )

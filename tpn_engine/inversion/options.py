@@ -110,9 +110,9 @@ class RefineFitOptions(FitOptions):
     resolution: int = 256
     rays: int = 6000
     learning_rate: float = 0.01
-    camera_learning_rate: float = 1e-4
-    matte_weight: float = 0.3
-    keep_weight: float = 3.0
+    camera_learning_rate: float = 5e-5
+    matte_weight: float = 0.05
+    keep_weight: float = 6.0
     variation_weight: float = 1e-2
 
 

@@ -15,12 +15,12 @@ from tpn_engine.inversion.caster import Caster
 from tpn_engine.inversion.eye import Eye
 from tpn_engine.inversion.fitting import Clock, Observer, fit
 from tpn_engine.inversion.losses import total_variation
-from tpn_engine.inversion.options import RefineFitOptions, TriplaneNetOptions
+from tpn_engine.inversion.options import RefineFitOptions
 from tpn_engine.inversion.photo_points import PhotoPoints
 from tpn_engine.inversion.preview import preview
+from tpn_engine.inversion.psp import pivot_of
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
-from tpn_engine.inversion.triplanenet import invert_triplanenet
 from tpn_engine.inversion.unseen import Unseen
 
 # Offsets are a sum of maps, this many times smaller than the planes: what each learns of the rate. Adam moves
@@ -30,14 +30,19 @@ _CAMERA_WEIGHT = 10.0  # holds the camera, in radians and EG3D units, to where t
 
 
 def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions, observer: Observer) -> Inversion:
-    """TriPlaneNet, then the fit; reports the stages "pivot", "refinement" and "fitting"."""
+    """TriPlaneNet, the fit, then the detail of a preset that has finer planes.
+
+    Reports the stages "pivot", "refinement" and "fitting".
+    """
     clock = Clock(options.seconds)
-    first = invert_triplanenet(model, subject, TriplaneNetOptions(), observer)
     stages = Stages(observer.progress)
+    pivot = pivot_of(model, subject, stages)
+    with stages("refinement"), torch.no_grad():
+        start = model.network.refine_coarsely(pivot, subject.shown, subject.label)
+        start[0, 0, 0, 0, 0].item()  # wait for the device
     with stages("fitting"):
         generator, level = model.network.decoder, model.preset.iso_level
         random = torch.Generator().manual_seed(options.seed)
-        start = first.planes[None]
         caster = Caster.of(generator, start, level)
         unseen = Unseen.of(generator, start, level, caster, Eye.of(caster, subject), random)
         photo = PhotoPoints(subject, options.resolution, options.rays, level, unseen.unit, options.matte_weight, random)
@@ -74,10 +79,9 @@ def invert_refine_fit(model: Model, subject: Subject, options: RefineFitOptions,
 
         report = fit(groups, loss, options.steps, clock, observer, "fitting", picture)
         with torch.no_grad():
-            planes, label = (start + summed(pyramid))[0], moved(subject.label, motion)[0]
-    return Inversion(
-        first.codes, planes, generator.decoder, label, {**first.seconds, **stages.seconds}, {"fitting": report}
-    )
+            label = moved(subject.label, motion)
+            planes = model.network.detailed(start + summed(pyramid), subject.shown, label)
+    return Inversion(pivot.codes[0], planes[0], generator.decoder, label[0], stages.seconds, {"fitting": report})
 
 
 def summed(pyramid: list[Tensor]) -> Tensor:

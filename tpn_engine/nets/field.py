@@ -131,6 +131,13 @@ def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box: Box) -> 
     return PlaneSampler(planes, axes, box)(points)
 
 
+def sample_detail(detail: Tensor, points: Tensor, planes: int, box: Box) -> Tensor:
+    """What features [B, N, C] gain by adding `detail` [B, C, H, W], of whatever size, to the first of the planes."""
+    grid = box.on_planes(points)[:, None, :, :2]
+    gain = F.grid_sample(detail, grid, mode="bilinear", align_corners=False)[:, :, 0].transpose(1, 2) / 3
+    return gain * front_share(points[..., 2:]) if planes == 4 else gain
+
+
 @dataclass(frozen=True, eq=False)
 class TriplaneField:
     """One head as a radiance field: what a capture holds.

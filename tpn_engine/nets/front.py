@@ -34,9 +34,9 @@ class FrontSurface:
     hit: Tensor
 
 
-def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSurface:
-    """The front of planes [B, 3, C, S, S] whose surface is where the density crosses `level`."""
-    size, box = planes.shape[-1], generator.preset.box
+def front_surface(generator: Generator, planes: Tensor, level: float, size: int) -> FrontSurface:
+    """The front of planes [B, 3, C, H, H] whose surface is where the density crosses `level`, on a grid of `size`."""
+    box = generator.preset.box
     depth, hit = _first_crossing(_half_size_density(generator, planes), level, box)
     hit = hit.float()
     # Columns without a surface must not pull their neighbours' depth.
@@ -56,13 +56,13 @@ def front_surface(generator: Generator, planes: Tensor, level: float) -> FrontSu
 
 
 def front_pictures(generator: Generator, planes: Tensor, surface: FrontSurface, photo: Tensor, label: Tensor) -> Tensor:
-    """The auto-encoder's pictures [B, 3 P, S, S] on the grid of planes [B, 3, C, S, S] with this front.
+    """The auto-encoder's pictures [B, 3 P, S, S] of planes [B, 3, C, H, H] with this front, on its grid.
 
     The surface's own colour, the photo's difference from it, and the mirrored photo's; photos [B, P, H, W]
     in [-1, 1] on black, P 3 or with a matte 4 (the surface's matte is where it was hit), labels [B, 25].
     Differences fade where the camera grazes or can't see the surface.
     """
-    size = planes.shape[-1]
+    size = surface.points.shape[1]
     preset = generator.preset
     sampled = sample_planes(planes, surface.points.flatten(1, 2), preset.plane_axes, preset.box)
     color = generator.decoder(sampled)[1][..., :3] * 2 - 1
@@ -72,8 +72,8 @@ def front_pictures(generator: Generator, planes: Tensor, surface: FrontSurface, 
     view = torch.where(surface.hit > 0, color, _EMPTY)
 
     mirror = planes.new_tensor([-1.0, 1.0, 1.0])
-    own = _seen(photo, label, surface.points, surface.normals, surface.hit)
-    mirrored = _seen(photo, label, surface.points * mirror, surface.normals * mirror, surface.hit)
+    own = seen_at(photo, label, surface.points, surface.normals, surface.hit)
+    mirrored = seen_at(photo, label, surface.points * mirror, surface.normals * mirror, surface.hit)
     return torch.cat([view, *((pixels - view) * weight for pixels, weight in (own, mirrored))], dim=1)
 
 
@@ -81,7 +81,7 @@ def person_columns(surface: FrontSurface, photo: Tensor, label: Tensor) -> Tenso
     """How far each column belongs to the person, [B, 1, S, S] in [0, 1]: by the surface or by the photo's matte."""
     if photo.shape[1] != 4:
         return surface.hit
-    matte, trust = _seen(photo[:, 3:], label, surface.points, surface.normals, surface.hit)
+    matte, trust = seen_at(photo[:, 3:], label, surface.points, surface.normals, surface.hit)
     return torch.maximum(surface.hit, (matte + 1) / 2 * trust)
 
 
@@ -135,8 +135,8 @@ def _first_crossing(density: Tensor, level: float, box: Box) -> tuple[Tensor, Te
     return box.depth(1 - (steps + 0.5) * (2 / count)), hit
 
 
-def _seen(photo: Tensor, label: Tensor, points: Tensor, normals: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
-    """What a photo shows at points [B, S, S, 3]: colour [B, 3, S, S] and how far to trust it [B, 1, S, S]."""
+def seen_at(photo: Tensor, label: Tensor, points: Tensor, normals: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+    """What a photo [B, P, H, W] shows at points [B, S, S, 3]: [B, P, S, S], and how far to trust it [B, 1, S, S]."""
     pose, intrinsics = label[:, :16].view(-1, 4, 4), label[:, 16:].view(-1, 3, 3)
     to_point = points - pose[:, None, None, :3, 3]
     image = torch.einsum("bij,bhwj->bhwi", intrinsics @ pose[:, :3, :3].transpose(1, 2), to_point)

@@ -116,12 +116,15 @@ class RefinerPreset:
     Its pictures are taken by the source camera as in the paper, or off the pivot's front on the XY plane's
     grid (`nets.front`, version 2 only). Those of the front can be taken again, off what the first of the
     `passes` made, to refine that; and with them the refined XY plane can be two, one for what is `behind`.
+    Last, the planes can be made `finer` times as fine, and the first of them be given the detail that the
+    front shows at that size.
     """
 
     version: Literal[1, 2] = 2
     pictures: Literal["camera", "front"] = "camera"
     passes: int = 1
     behind: bool = False
+    finer: int = 1
     resolution: int = 256
     pixel_shuffle: bool = False
     body: BodyPreset = BodyPreset()
@@ -197,7 +200,7 @@ def synthetic_heads() -> Preset:
             image_resolution=256,
         ),
         psp=PspPreset(resolution=128, body=small, head_channels=64),
-        refiner=RefinerPreset(version=2, pictures="front", passes=2, behind=True, resolution=128, body=small),
+        refiner=RefinerPreset(version=2, pictures="front", passes=2, behind=True, finer=2, resolution=128, body=small),
         matted=True,
         opaque=True,
         border=0.01,

@@ -16,6 +16,7 @@ from tpn_engine.nets.presets import RefinerPreset
 Lift = Callable[[Tensor], list[Tensor]]
 
 _LIFTED_HIDDEN = 48  # width of the head of each plane
+_DETAIL_HIDDEN = 48  # and of the finer one's
 _COARSE = 8  # texels that share an offset behind
 PICTURES: dict[Literal[1, 2], int] = {1: 2, 2: 3}  # view, difference and, in version 2, mirrored difference
 
@@ -85,6 +86,8 @@ class Refiner(nn.Module):
             raise ModelError("Pictures of the front belong to version 2 of the refinement: use the camera's for 1.")
         if preset.behind and preset.pictures != "front":
             raise ModelError("A plane behind is made from pictures of the front: use them, or leave it out.")
+        if preset.finer > 1 and preset.pictures != "front":
+            raise ModelError("Finer planes are made from pictures of the front: use them, or leave finer at 1.")
         stem_width, *widths = preset.body.channels
         self.version = preset.version
         self.input_layer = stem(PICTURES[preset.version] * photo_channels, stem_width)
@@ -110,6 +113,8 @@ class Refiner(nn.Module):
             self.plane_heads = nn.ModuleList(
                 _head(width + lifted, width, _LIFTED_HIDDEN) for _ in range(4 if preset.behind else 3)
             )
+            if preset.finer > 1:
+                self.detail_head = _head(width + PICTURES[preset.version] * photo_channels, width, _DETAIL_HIDDEN)
         elif preset.version == 1:
             self.final_head = _head(features, plane_channels, plane_channels)
         else:
@@ -141,6 +146,10 @@ class Refiner(nn.Module):
                 refined.append(planes[3] + _coarsely(self.plane_heads[3], torch.cat([planes[3], lifted[0]], dim=1)))
             return torch.cat(refined, dim=1)
         return self.final_head_two(torch.cat([pivot_planes, features], dim=1)) + pivot_planes
+
+    def detail(self, pictures: Tensor, plane: Tensor) -> Tensor:
+        """Offsets [B,F,S,S] of an enlarged first plane [B,F,S,S], from pictures [B,9 or 12,S,S] of its front."""
+        return self.detail_head(torch.cat([plane, pictures.to(plane.dtype)], dim=1))
 
 
 def _coarsely(head: nn.Module, x: Tensor) -> Tensor:

@@ -79,11 +79,15 @@ class TriPlaneNet(nn.Module):
         return Pivot(codes, self.decoder.planes(codes))
 
     def refine(self, pivot: Pivot, photo: Tensor, label: Tensor, *, cascade: bool = False) -> Tensor:
-        """Second phase: the refined planes [B,3 or 4,C,H,W]; the pivot is left as it is.
+        """Second phase: the refined planes [B,3 or 4,C,H,W], of some presets finer than the pivot's, which is left.
 
         `cascade` is version 1's cascaded test-time refinement: offsets anew, from what the first pass
         left wrong; they take the place of the first ones. Raises ModelError where the version has none.
         """
+        return self.detailed(self.refine_coarsely(pivot, photo, label, cascade=cascade), photo, label)
+
+    def refine_coarsely(self, pivot: Pivot, photo: Tensor, label: Tensor, *, cascade: bool = False) -> Tensor:
+        """The refined planes [B,3 or 4,C,H,W] as large as the pivot's, before detail is added."""
         photo = resized(photo, self.preset.refiner.resolution)
         version = self.preset.refiner.version
         if cascade and version != 1:
@@ -96,8 +100,33 @@ class TriPlaneNet(nn.Module):
             return pivot.planes + self._offsets(self._view(pivot.codes, refined, label), photo)
         pivot = self.begin(pivot)
         for _ in range(self.preset.refiner.passes):
-            pivot = Pivot(pivot.codes, self.refine_from(self.pictures(pivot, photo, label), pivot))
+            pivot = Pivot(pivot.codes, self.refine_from(self.pictures(pivot, photo, label), pivot).float())
         return pivot.planes
+
+    def detailed(self, planes: Tensor, photo: Tensor, label: Tensor) -> Tensor:
+        """Refined planes enlarged, the first with the detail that the photo shows; others' planes as they are."""
+        if self.preset.refiner.finer == 1:
+            return planes
+        fine = self.enlarged(planes)
+        first = fine[:, 0] + self.detail(self.front(planes, fine.shape[-1]), fine, photo, label)
+        return torch.cat([first[:, None], fine[:, 1:]], dim=1)
+
+    def enlarged(self, planes: Tensor) -> Tensor:
+        """Planes [B,3 or 4,C,H,W] as large as the preset's finer ones."""
+        size = planes.shape[-1] * self.preset.refiner.finer
+        large = interpolate(planes.flatten(1, 2), size=(size, size), mode="bilinear", align_corners=False)
+        return large.unflatten(1, planes.shape[1:3])
+
+    @torch.no_grad()
+    def front(self, planes: Tensor, size: int) -> FrontSurface:
+        """The front of planes [B,3 or 4,C,H,W] on a grid of `size`."""
+        return front_surface(self.decoder, planes, self.preset.iso_level, size)
+
+    def detail(self, surface: FrontSurface, fine: Tensor, photo: Tensor, label: Tensor) -> Tensor:
+        """What the first of the enlarged planes `fine` gains, [B,C,S,S], from pictures as large of their front."""
+        with torch.no_grad(), torch.autocast(fine.device.type, enabled=False):
+            pictures = front_pictures(self.decoder, fine, surface, resized(photo, fine.shape[-1]), label)
+        return self.triplanenet_encoder.detail(pictures, fine[:, 0])
 
     def begin(self, pivot: Pivot) -> Pivot:
         """What version 2's first pass starts from: a plane that lies behind begins as the one in front."""
@@ -109,9 +138,10 @@ class TriPlaneNet(nn.Module):
         """What version 2's auto-encoder sees: view, difference and mirrored difference."""
         photo = resized(photo, self.preset.refiner.resolution)
         if self.preset.refiner.pictures == "front":
-            surface = front_surface(self.decoder, pivot.planes, self.preset.iso_level)
-            channels = front_pictures(self.decoder, pivot.planes, surface, photo, label)
-            return Pictures(channels, surface, person_columns(surface, photo, label))
+            with torch.autocast(photo.device.type, enabled=False):
+                surface = self.front(pivot.planes, photo.shape[-1])
+                channels = front_pictures(self.decoder, pivot.planes, surface, photo, label)
+                return Pictures(channels, surface, person_columns(surface, photo, label))
         view = self._view(pivot.codes, pivot.planes, label)
         mirror_view = self._view(pivot.codes, pivot.planes, mirrored_label(label))
         return Pictures(torch.cat([view, photo - view, photo.flip(-1) - mirror_view], dim=1))

@@ -9,18 +9,18 @@ from typing import Literal, get_args
 
 from tpn_engine.errors import OptionError
 
-StageName = Literal["pivot", "refinement"]
+StageName = Literal["pivot", "refinement", "detail"]
 
 
 @dataclass(frozen=True)
 class StageConfig:
     """One phase of training.
 
-    `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with
-    known sides of the surface. The generator's learning rate is, in the refinement's phase, the pivot encoder's too,
-    which goes on learning then. The rates rise linearly over `warmup` steps and fall to
-    zero with a cosine at `steps`. `density_per_logit` is how many units of density one unit of
-    occupancy logit is worth.
+    `batch` heads a step; per head `color_points` with known colours and `occupancy_points` with known sides of the
+    surface; after the pivot's phase also `color_points` of the head's own front, where the photo shows it. The
+    generator's learning rate is, in the refinement's phase, the pivot encoder's too, which goes on learning then. The
+    rates rise linearly over `warmup` steps and fall to zero with a cosine at `steps`. `density_per_logit` is how many
+    units of density one unit of occupancy logit is worth.
     Before the phase the planes are scaled by `plane_gain` and the decoder's first layer by its inverse:
     the field stays, and offsets of ordinary size count.
     `ema` is the decay of the averaged weights that are shipped. With `mixed_precision` the

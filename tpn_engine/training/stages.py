@@ -1,4 +1,4 @@
-"""The two phases: generator with pivot encoder, then the refinement together with the generator."""
+"""The phases: generator with pivot encoder, the refinement together with the generator, the detail alone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from tpn_engine.nets.front import FrontSurface
 from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.stylegan2 import ToImage
 from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
 from tpn_engine.training.config import StageConfig, StageName
 from tpn_engine.training.data import Batch
 from tpn_engine.training.losses import FieldLoss, field_loss
+from tpn_engine.training.shown import shown_loss
 
 Loss = Callable[[Batch], FieldLoss]
 
@@ -56,6 +58,8 @@ def trained_modules(network: TriPlaneNet, stage: StageName, config: StageConfig)
             (network.decoder.backbone.synthesis, config.generator_learning_rate),
             (network.decoder.decoder, config.generator_learning_rate),
         ]
+    if stage == "detail":
+        return [(network.triplanenet_encoder.detail_head, config.learning_rate)]
     return [
         (network.psp_encoder, config.generator_learning_rate),
         (network.triplanenet_encoder, config.learning_rate),
@@ -74,6 +78,12 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
         with mixed(batch):
             planes = network.pivot(batch.photo).planes
         return field_loss(network.decoder, planes.float(), batch, iso_level, config)
+
+    def with_shown(
+        field: FieldLoss, planes: Tensor, surface: FrontSurface, batch: Batch, detail: Tensor | None = None
+    ) -> FieldLoss:
+        shown = shown_loss(network.decoder, planes, surface, batch, config.color_points, detail)
+        return replace(field, total=field.total + config.color_weight * shown, shown=shown.detach())
 
     def half_begun(start: Pivot, batch: Batch) -> Pivot:
         """The second half of the heads as a first pass leaves them, so that one network learns all passes."""
@@ -98,10 +108,22 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
         with torch.no_grad():
             pictures = network.pictures(begin, batch.photo, batch.label)
         with mixed(batch):
-            planes = network.refine_from(pictures, begin)
-        refined = field_loss(network.decoder, planes.float(), batch, iso_level, config)
+            planes = network.refine_from(pictures, begin).float()
+        refined = field_loss(network.decoder, planes, batch, iso_level, config)
+        refined = with_shown(refined, planes, network.front(planes, planes.shape[-1]), batch)
         # The generator learns along, and the pivot must stay a head of its own.
         kept = field_loss(network.decoder, pivot.planes, batch, iso_level, config)
         return replace(refined, total=refined.total + PIVOT_SHARE * kept.total)
 
-    return pivot if stage == "pivot" else refinement
+    def detail(batch: Batch) -> FieldLoss:
+        with torch.no_grad(), mixed(batch):
+            pivot = Pivot((codes := network.codes(batch.photo)), network.decoder.planes(codes).float())
+            planes = network.refine_coarsely(pivot, batch.photo, batch.label)
+        fine = network.enlarged(planes)
+        surface = network.front(planes, fine.shape[-1])
+        with mixed(batch):
+            offsets = network.detail(surface, fine, batch.photo, batch.label).float()
+        field = field_loss(network.decoder, fine, batch, iso_level, config, offsets)
+        return with_shown(field, fine, surface, batch, offsets)
+
+    return {"pivot": pivot, "refinement": refinement, "detail": detail}[stage]

@@ -64,7 +64,7 @@ class Stage:
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        return {"color": float(loss.color), "occupancy": float(loss.occupancy), "wrong": float(loss.wrong)}
+        return loss.parts()
 
     @torch.no_grad()
     def _update_average(self) -> None:
