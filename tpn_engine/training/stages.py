@@ -117,7 +117,8 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
 
     def detail(batch: Batch) -> FieldLoss:
         with torch.no_grad(), mixed(batch):
-            pivot = Pivot((codes := network.codes(batch.photo)), network.decoder.planes(codes).float())
+            codes = network.codes(batch.photo)
+            pivot = Pivot(codes, network.decoder.planes(codes).float())
             planes = network.refine_coarsely(pivot, batch.photo, batch.label)
         fine = network.enlarged(planes)
         surface = network.front(planes, fine.shape[-1])
