@@ -43,16 +43,16 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TriPl
     network = tiny_network()
     initialise(network)
     folder = tmp_path_factory.mktemp("run")
-    logs = {"pivot": run(network, "pivot", 120, data, folder)}
-    logs["refinement"] = run(network, "refinement", 60, data, folder)
-    logs["detail"] = run(network, "detail", 60, data, folder)
+    logs = {"pivot": run(network, "pivot", 100, data, folder)}
+    logs["refinement"] = run(network, "refinement", 40, data, folder)
+    logs["detail"] = run(network, "detail", 40, data, folder)
     return network, logs
 
 
 def test_each_phase_learns(trained: tuple[TriPlaneNet, dict[str, list[dict]]]) -> None:
     _, logs = trained
     pivot, refinement, detail = logs["pivot"], logs["refinement"], logs["detail"]
-    assert len(pivot) == 120 // LOG_EVERY
+    assert len(pivot) == 100 // LOG_EVERY
     assert pivot[-1]["wrong"] < 0.5 * pivot[0]["wrong"]
     assert pivot[-1]["color"] < 0.7 * pivot[0]["color"]
     assert refinement[-1]["color"] < pivot[-1]["color"]
