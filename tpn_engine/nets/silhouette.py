@@ -10,7 +10,7 @@ from scipy import ndimage, special
 from torch import Tensor
 from torch.nn import functional as F
 
-FARTHEST = 0.05  # of the picture's edge, up to which distances from the outline are kept
+FARTHEST = 0.065  # of the picture's edge, up to which distances from the outline are kept
 SMOOTHING = 1 / 192  # of the picture's edge, standard deviation: every strand would become a ridge along the view
 CLOSE = 2.5  # standard deviations from the outline within which the smoothed matte tells the distance
 STEEPNESS = 1e6  # density per EG3D unit: as steep as the embedded model's surfaces
@@ -63,6 +63,10 @@ class Silhouette:
         distance = self.distance[0, 0].cpu().numpy()
         smooth = ndimage.gaussian_filter(distance, deviation * len(distance), mode="nearest")
         return replace(self, distance=torch.from_numpy(smooth).to(self.distance.device)[None, None])
+
+    def wider(self, widths: float) -> Silhouette:
+        """With an outline so many picture widths farther out."""
+        return replace(self, distance=self.distance + widths)
 
     def to(self, device: torch.device | str) -> Silhouette:
         """The same on another device."""

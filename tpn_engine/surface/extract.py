@@ -19,8 +19,10 @@ from tpn_engine.surface.cleanup import (
 )
 from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice, surface_density
+from tpn_engine.surface.guessed import calmed
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mesh import HeadMesh
+from tpn_engine.surface.outline import BEYOND, drawn_to_outline
 from tpn_engine.surface.settle import cut, settle_collar, settle_fringe
 
 MAX_RESOLUTION = 1024
@@ -82,6 +84,7 @@ def extract_mesh(
 ) -> HeadMesh:
     """The head mesh of `field`.
 
+    What a photo's outline bounds is drawn to it, not cut, and what no `photo` shows of a surface is smoothed.
     With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
     nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
@@ -89,8 +92,9 @@ def extract_mesh(
     options = options or MeshOptions()
     if options.colors == "photo" and photo is None:
         raise OptionError("There is no photo to take the colours from: ask for the model's.")
-    if field.silhouette is not None:
-        field = replace(field, silhouette=field.silhouette.smoothed(OUTLINE))
+    outline = field.silhouette and field.silhouette.smoothed(OUTLINE)
+    if outline is not None:
+        field = replace(field, silhouette=outline.wider(BEYOND))
     lattice = Lattice(options.resolution, field.box, options.trim)
     density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
@@ -113,11 +117,16 @@ def extract_mesh(
         surface = watertight(surface)
     progress("colours", 0.0)
     vertices, triangles = surface
+    colors = vertex_colors(field, vertices)
+    if field.surface is not None and photo is not None:
+        vertices = calmed(vertices, triangles, photo.camera, options.floor)
+    if outline is not None:
+        vertices = drawn_to_outline(vertices, outline, options.floor)
     mesh = HeadMesh(
         vertices=vertices,
         triangles=triangles,
         normals=smooth_normals(vertices, triangles),
-        colors=vertex_colors(field, vertices),
+        colors=colors,
     )
     if options.colors == "photo" and photo is not None:
         progress("colours", 0.3)

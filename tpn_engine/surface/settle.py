@@ -18,6 +18,7 @@ TRUNCATED = 3.0  # standard deviations
 # Collars: wholly from COLLAR below the jaw on, which is at JAW by the ears, and lower before them, to the chin.
 JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
 # Fringes: between the first height and the second, above the brows, and between the first depth and the second.
+FLOOR = (0.005, 0.05)  # above a floor, over which surfaces come to be free
 FRINGE, FRONT = (0.08, 0.12), (0.0, 0.05)
 
 
@@ -51,6 +52,11 @@ def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> Non
     above = part - np.float32(level)
     ramp = _slope(above) * ((y[: part.shape[1]] - floor) / lattice.step[1]).astype(np.float32)
     part[...] = np.minimum(above, ramp[:, None]) + np.float32(level)
+
+
+def off_floor(vertices: np.ndarray, floor: float | None) -> np.ndarray:
+    """How far vertices [N, 3] may be moved, [N] in [0, 1]: not where a head is cut level at `floor`."""
+    return np.ones(len(vertices)) if floor is None else rise(vertices[:, 1] - floor, FLOOR)
 
 
 def _smooth(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarray) -> None:
