@@ -139,12 +139,13 @@ def test_refine_fit_shows_the_photo_better_than_the_refinement(model: Model) -> 
 def test_pivotal_tuning_overfits_one_image(model: Model) -> None:
     options = PivotalTuningOptions(
         pivot_steps=20,
-        steps=300,
+        steps=120,
         seconds=240,
         resolution=32,
         rays=1024,
         pivot_learning_rate=0.1,
         learning_rate=2e-2,
+        map_learning_rate=5e-2,
         locality_weight=0.0,
     )
     capture = invert(model, disc_portrait(), method="pivotal_tuning", options=options)

@@ -75,18 +75,22 @@ class PivotalTuningOptions(FitOptions):
     """Pivotal tuning (Roich et al. 2022): the latent codes first, then the generator around them.
 
     `pivot_steps` and `pivot_learning_rate` are the first phase's, `steps` and `learning_rate` (Adam's, of
-    the weights as they are applied) the second's. Every `locality_every` steps the generator is held to
+    the weights as they are applied) the second's, in which the noise maps are tuned with the weights, at
+    `map_learning_rate`. Every `locality_every` steps the generator is held to
     what it made at codes `locality_distance` away, in units as for LatentOptions. `landmark_weight`,
     `lpips_weight` and `identity_weight`, as for LatentOptions, are for both phases.
     """
 
-    seconds: float = 120.0
-    steps: int = 200
+    seconds: float = 180.0
+    steps: int = 300
+    resolution: int = 256
+    rays: int = 5000
     space: Space = "w+"
     start: Start = "encoder"
     pivot_steps: int = 60
     pivot_learning_rate: float = 0.01
     learning_rate: float = 1e-4
+    map_learning_rate: float = 0.03
     locality_weight: float = 1.0
     locality_every: int = 4
     locality_distance: float = 0.5

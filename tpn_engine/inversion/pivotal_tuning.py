@@ -22,6 +22,7 @@ from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.stylegan2 import SynthesisLayer
 
 _PIVOT_SHARE = 0.4  # of the time, at most
 _LOCALITY_PIXELS, _LOCALITY_RESOLUTION = 256, 32
@@ -31,9 +32,9 @@ _LOCALITY_YAW, _LOCALITY_PITCH = 60.0, 20.0  # how far the cameras reach from wh
 def invert_pivotal_tuning(
     model: Model, subject: Subject, options: PivotalTuningOptions, observer: Observer
 ) -> Inversion:
-    """Codes by optimisation, then synthesis and decoder tuned; the model itself stays as it is.
+    """Codes by optimisation, then synthesis and decoder tuned, last the detail of a preset that has finer planes.
 
-    Reports the stages "pivot", "codes" and "tuning".
+    The model itself stays as it is. Reports the stages "pivot", "codes" and "tuning".
     """
     stages = Stages(observer.progress)
     clock = Clock(options.seconds)
@@ -61,6 +62,7 @@ def invert_pivotal_tuning(
         )
 
     tuned = deepcopy(original)
+    maps = _free_maps(tuned)
     parameters = [*tuned.backbone.synthesis.parameters(), *tuned.decoder.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -89,13 +91,29 @@ def invert_pivotal_tuning(
         return preview(model.preset, tuned, tuned.planes(codes), subject.label, subject.matte)
 
     with stages("tuning"):
-        report = fit([(parameters, options.learning_rate)], loss, options.steps, clock, observer, "tuning", now)
+        groups = [(parameters, options.learning_rate), (maps, options.map_learning_rate)]
+        report = fit(groups, loss, options.steps, clock, observer, "tuning", now)
         tuned.requires_grad_(False)
         with torch.no_grad():
-            planes = tuned.planes(codes)[0]
+            network = model.network.with_decoder(tuned)
+            planes = network.detailed(tuned.planes(codes), subject.shown, subject.label)[0]
     fits = {"codes": pivot_report, "tuning": report}
     used = perceptual.used if perceptual else {}
     return Inversion(codes[0], planes, tuned.decoder, subject.label[0], stages.seconds, fits, used)
+
+
+@torch.no_grad()
+def _free_maps(generator: Generator) -> list[Tensor]:
+    """The noise maps as they are applied, made optimisable in place.
+
+    Convolutions are the same all over the planes and take long to draw one face; a map has a number of its own for
+    every texel.
+    """
+    layers = [layer for layer in generator.backbone.synthesis.modules() if isinstance(layer, SynthesisLayer)]
+    for layer in layers:
+        layer.noise_const = (layer.noise_const * layer.noise_strength).requires_grad_(True)
+        layer.noise_strength.fill_(1)
+    return [layer.noise_const for layer in layers]
 
 
 def _change_nearby(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.psp_encoder import PspEncoder
 from tpn_engine.nets.refiner import Refiner
 
+_TURNED = 0.4  # cosine between the front and the z axis below which detail fades
 _MIRROR_SIGNS = Camera(np.ones((4, 4), np.float32), np.ones((3, 3), np.float32)).mirrored().label
 
 
@@ -68,6 +70,12 @@ class TriPlaneNet(nn.Module):
         )
         self.decoder = decoder
         self.register_buffer("latent_avg", torch.zeros(generator.w_dim), persistent=False)
+
+    def with_decoder(self, generator: Generator) -> TriPlaneNet:
+        """The same encoders with another generator, such as a tuned one; nothing is copied."""
+        other = copy(self)
+        other._modules = {**self._modules, "decoder": generator}
+        return other
 
     def codes(self, photo: Tensor) -> Tensor:
         """The pSp encoder's latent codes [B,num_ws,w_dim]."""
@@ -126,7 +134,9 @@ class TriPlaneNet(nn.Module):
         """What the first of the enlarged planes `fine` gains, [B,C,S,S], from pictures as large of their front."""
         with torch.no_grad(), torch.autocast(fine.device.type, enabled=False):
             pictures = front_pictures(self.decoder, fine, surface, resized(photo, fine.shape[-1]), label)
-        return self.triplanenet_encoder.detail(pictures, fine[:, 0])
+        # A texel of the XY plane serves all depths: where the front turns away its detail would run back in streaks.
+        facing = (surface.normals[..., 2] / _TURNED).clamp(max=1)[:, None]
+        return self.triplanenet_encoder.detail(pictures, fine[:, 0]) * facing
 
     def begin(self, pivot: Pivot) -> Pivot:
         """What version 2's first pass starts from: a plane that lies behind begins as the one in front."""
