@@ -16,7 +16,7 @@ from tpn_engine.training.augment import ColorShift, degrade
 from tpn_engine.training.config import StageConfig
 from tpn_engine.training.data import HeadViews, batches, head_files
 from tpn_engine.training.measures import compare_views, mean_measures
-from tpn_engine.training.person import fair_chances
+from tpn_engine.training.person import OFTENER, Person, fair_chances
 from tpn_engine.training.supervision import PixelView, carve, color_points, occupancy_points, outline_points
 
 
@@ -257,7 +257,13 @@ def test_training_draws_every_tone_of_skin_equally_often(folder: Path, tmp_path:
     melanin = [0.1] * 6 + [0.5] * 3 + [0.9]
     for path, tone in zip(sorted(folder.glob("*.npz")), melanin, strict=True):
         with np.load(path) as file:
-            np.savez(tmp_path / path.name, **file, melanin=tone, female=True, age="old")
+            np.savez(
+                tmp_path / path.name, **file, melanin=tone, female=tone == 0.5 and path.stem.endswith("6"), age="old"
+            )
     files = sorted(tmp_path.glob("*.npz"))
-    np.testing.assert_allclose(fair_chances(files), [1 / 18] * 6 + [1 / 9] * 3 + [1 / 3])
+    women = [Person.load(path).sex == "female" for path in files]  # type: ignore[union-attr]
+    assert sum(women) == 1
+    once = 1 / 3 / (2 + OFTENER["female"])
+    expected = [1 / 18] * 6 + [once * (OFTENER["female"] if woman else 1) for woman in women[6:9]] + [1 / 3]
+    np.testing.assert_allclose(fair_chances(files), expected)
     np.testing.assert_allclose(fair_chances(sorted(folder.glob("*.npz"))), 0.1)  # nobody knows whose they are

@@ -233,7 +233,10 @@ def test_cameras_look_at_the_head_from_all_around():
             np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-6)
             assert np.linalg.det(turn) == pytest.approx(1, abs=1e-5)
             assert np.linalg.norm(camera.position) == pytest.approx(2.7, abs=1e-5)
-            assert np.abs(camera.project(np.array([[0, 0, 0.1]]))[0, :2] - 0.5).max() < 0.25
+            assert np.abs(camera.project(np.array([[0, 0, 0.05]]))[0, :2] - 0.5).max() < 0.3
+        for profile in cameras[6:8]:  # from the nose to the back of the head
+            along = profile.project(np.array([[0, 0, 0.2], [0, 0.05, -0.32]]))[:, 0]
+            assert ((along > 0) & (along < 1)).all()
     position = np.array([[camera.position for camera in cameras] for cameras in views])
     yaw = np.degrees(np.arctan2(position[..., 0], position[..., 2]))
     assert np.abs(yaw[:, [0, 8]]).mean() < 12  # the kinds start again after eight

@@ -11,7 +11,8 @@ from tpn_engine.camera import LOOK_AT, Camera
 ViewKind = Literal["front", "portrait", "side", "back", "left", "right"]
 VIEW_KINDS: tuple[ViewKind, ...] = ("front", "portrait", "portrait", "portrait", "side", "back", "left", "right")
 YAWS = {"side": (0.0, 1.8), "back": (np.pi, 1.5), "left": (1.35, 0.65), "right": (-1.35, 0.65)}  # radians, +-
-LOOK_AT_FROM_BEHIND = (0.0, 0.0, 0.0)  # EG3D's pivot lies in the face, off the head's middle
+# EG3D's pivot lies in the face, off the head's middle: from the side its pictures end before the back of the head.
+TARGETS = {"back": (0.0, 0.0, 0.0), "left": (0.0, 0.0, -0.06), "right": (0.0, 0.0, -0.06)}
 PITCH_LIMIT = 0.6  # radians
 
 
@@ -30,7 +31,7 @@ def training_cameras(seed: int, count: int) -> list[Camera]:
 def sample_camera(kind: ViewKind, rng: np.random.Generator) -> Camera:
     """Draw one camera of a kind."""
     yaw, pitch = sample_angles(kind, rng)
-    target = np.array(LOOK_AT_FROM_BEHIND if kind == "back" else LOOK_AT) + rng.normal(0, 0.015, 3)
+    target = np.array(TARGETS.get(kind, LOOK_AT)) + rng.normal(0, 0.015, 3)
     x, y, z = target.tolist()
     pitch = float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT))
     camera = Camera.orbit(float(np.degrees(yaw)), float(np.degrees(pitch)), look_at=(x, y, z))
