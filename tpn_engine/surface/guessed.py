@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from tpn_engine.camera import Camera
 from tpn_engine.surface.isosurface import smooth_normals
@@ -26,10 +27,7 @@ def calmed(vertices: np.ndarray, triangles: np.ndarray, camera: Camera, floor: f
     """
     edges = mesh_edges(triangles)
     length = np.median(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1))
-    everywhere = np.full(len(vertices), (length / LOOK_AROUND) ** 2)
-    normals = membrane(vertices, edges, smooth_normals(vertices, triangles), everywhere, np.zeros((len(edges), 3)))
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-
+    normals = _averaged(smooth_normals(vertices, triangles), edges, rounds=round((LOOK_AROUND / length) ** 2))
     shown = np.maximum(facing(vertices, normals, camera), normals[:, 2])
     guessed = (1 - rise(shown, TURNED)) * (1 - rise(vertices[:, 2], FACE)) * off_floor(vertices, floor)
     reach = guessed * (SIDE + (BEHIND - SIDE) * rise(normals[:, 2], BACK))
@@ -43,3 +41,14 @@ def calmed(vertices: np.ndarray, triangles: np.ndarray, camera: Camera, floor: f
 
     lost = -smoothing(vertices.astype(np.float64))
     return (vertices + smoothing(lost)).astype(np.float32)
+
+
+def _averaged(normals: np.ndarray, edges: np.ndarray, rounds: int) -> np.ndarray:
+    """Unit normals [N, 3] averaged with their neighbours', over and over."""
+    count = len(normals)
+    pairs = np.concatenate([edges, edges[:, ::-1], np.arange(count)[:, None].repeat(2, axis=1)])
+    near = sparse.csr_matrix((np.ones(len(pairs), np.float32), pairs.T), (count, count))
+    mean = sparse.diags(1 / np.bincount(pairs[:, 0]).astype(np.float32)) @ near
+    for _ in range(rounds):
+        normals = mean @ normals
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
