@@ -14,10 +14,10 @@ CAMERA = Camera.orbit(0, 0)
 
 
 def bumpy(height: float) -> tuple[np.ndarray, np.ndarray]:
-    """A ball with waves of 0.04 units all over."""
-    sphere = trimesh.creation.icosphere(6, RADIUS)
+    """A ball with waves of 0.06 units all over."""
+    sphere = trimesh.creation.icosphere(5, RADIUS)
     outward = sphere.vertices / RADIUS
-    waves = np.cos(sphere.vertices @ [[2 * np.pi / 0.04], [0.0], [0.0]])[:, 0] * np.cos(150 * sphere.vertices[:, 1])
+    waves = np.cos(sphere.vertices @ [[2 * np.pi / 0.06], [0.0], [0.0]])[:, 0] * np.cos(100 * sphere.vertices[:, 1])
     return (sphere.vertices + height * waves[:, None] * outward).astype(np.float32), sphere.faces.astype(np.int32)
 
 
