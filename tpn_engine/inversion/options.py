@@ -82,15 +82,15 @@ class PivotalTuningOptions(FitOptions):
     """
 
     seconds: float = 180.0
-    steps: int = 300
+    steps: int = 200
     resolution: int = 256
-    rays: int = 5000
+    rays: int = 3000
     space: Space = "w+"
     start: Start = "encoder"
     pivot_steps: int = 60
     pivot_learning_rate: float = 0.01
     learning_rate: float = 1e-4
-    map_learning_rate: float = 0.03
+    map_learning_rate: float = 0.015
     locality_weight: float = 1.0
     locality_every: int = 4
     locality_distance: float = 0.5
