@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 RELATIVE_TOLERANCE = 1e-4
-FLOOR_FACTOR = 10.0  # how many times the authors' own noise floor is allowed
+FLOOR_FACTOR = 20.0  # of the authors' own noise floor, which is one processor's: AMD's Zen 5 comes to 14 times it
 _FLOOR_STATISTICS = ("max", "p999", "mean")
 
 
@@ -222,7 +222,7 @@ class Golden:
         """Assert that an output equals the reference.
 
         With `floor` (a set and a quantity of noise_floor.json) every listed statistic of the absolute
-        error is at most ten times the authors' own; otherwise the relative error is at most 1e-4.
+        error is at most FLOOR_FACTOR times the authors' own; otherwise the relative error is at most 1e-4.
         A tensor stored as float16 may also differ by half a unit of its last place, which is the
         rounding of the reference itself. Without a mask the mean and the spread of the whole tensor
         are compared with the json's too: a sample alone can't see everything.
