@@ -28,6 +28,11 @@ def folder() -> Path:
     return Path(os.environ.get("TPN_GOLDENS") or Path(__file__).parents[1] / "goldens")
 
 
+def covered(weights: Tensor) -> np.ndarray:
+    """Which rays meet anything: the depth of the others is a quotient of roundings, another on each processor."""
+    return (weights > 1e-3).numpy().ravel()
+
+
 @cache
 def read_json(name: str) -> dict[str, Any]:
     return json.loads((folder() / f"{name}.json").read_text())

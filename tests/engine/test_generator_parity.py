@@ -9,7 +9,7 @@ import goldens
 import numpy as np
 import pytest
 import torch
-from goldens import Golden, analytic_maps, make_input, relative_error
+from goldens import Golden, analytic_maps, covered, make_input, relative_error
 from PIL import Image
 from torch import Tensor
 
@@ -345,11 +345,6 @@ def test_field(renderer: Golden, analytic_planes: Tensor, decoder: Decoder):
     density, color = field.sample(make_input("renderer.points", (1, 2000, 3), 0.3)[0])
     renderer.check("renderer.run_model_sigma", density[None])
     renderer.check("renderer.run_model_rgb", color[None])
-
-
-def covered(weights: Tensor) -> np.ndarray:
-    """Which rays meet anything: the depth of the others is a quotient of roundings, another on each processor."""
-    return (weights > 1e-3).numpy().ravel()
 
 
 def test_rendering_of_a_batch(renderer: Golden, analytic_planes: Tensor, decoder: Decoder):

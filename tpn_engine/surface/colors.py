@@ -13,7 +13,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import carried, contrast, strands
-from tpn_engine.surface.membrane import membrane, mesh_edges
+from tpn_engine.surface.membrane import edge_lengths, membrane, mesh_edges
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.sight import Sight, facing, rise, sample
 
@@ -71,7 +71,7 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
         return mesh
     of_photo = HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6)
     modelled = _modelled(mesh, photo.camera)
-    of_model = modelled * (np.median(_lengths(mesh.vertices, edges)) / REACH) ** 2
+    of_model = modelled * (np.median(edge_lengths(mesh.vertices, edges)) / REACH) ** 2
     strength = np.where(confidence >= CERTAIN, np.inf, of_photo + of_model)
     share = (of_photo / np.maximum(of_photo + of_model, 1e-12))[:, None]
     known = np.where(confidence[:, None] > 0, share * seen + (1 - share) * matched, matched)
@@ -134,10 +134,6 @@ def _shrunk(confidence: np.ndarray, edges: np.ndarray, steps: int = 3) -> np.nda
     for _ in range(steps):
         confidence = np.minimum(confidence, np.bincount(starts, confidence[ends], len(confidence)) / degree + 0.02)
     return confidence
-
-
-def _lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
 
 
 def _pattern(

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from tpn_engine.camera import Camera
 from tpn_engine.surface.isosurface import smooth_normals
-from tpn_engine.surface.membrane import membrane, mesh_edges
+from tpn_engine.surface.membrane import edge_lengths, membrane, mesh_edges
 from tpn_engine.surface.settle import off_floor
 from tpn_engine.surface.sight import facing, rise
 
@@ -26,7 +26,7 @@ def calmed(vertices: np.ndarray, triangles: np.ndarray, camera: Camera, floor: f
     `floor` stays level there.
     """
     edges = mesh_edges(triangles)
-    length = np.median(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1))
+    length = np.median(edge_lengths(vertices, edges))
     normals = _averaged(smooth_normals(vertices, triangles), edges, rounds=round((LOOK_AROUND / length) ** 2))
     shown = np.maximum(facing(vertices, normals, camera), normals[:, 2])
     guessed = (1 - rise(shown, TURNED)) * (1 - rise(vertices[:, 2], FACE)) * off_floor(vertices, floor)

@@ -18,6 +18,11 @@ def mesh_edges(triangles: np.ndarray) -> np.ndarray:
     return np.stack(np.divmod(np.unique(pairs[:, 0] * count + pairs[:, 1]), count), axis=1)
 
 
+def edge_lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Of each edge [E, 2], [E]."""
+    return np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+
+
 def membrane(
     vertices: np.ndarray,
     edges: np.ndarray,
@@ -53,7 +58,7 @@ def membrane(
 
 def _clusters(vertices: np.ndarray, edges: np.ndarray, free: np.ndarray) -> sparse.csr_matrix:
     """Which cube of space each free vertex lies in, [free, cubes]."""
-    length = np.median(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1))
+    length = np.median(edge_lengths(vertices, edges))
     cell = np.floor((vertices[free] - vertices.min(0)) / max(CLUSTER * length, 1e-9)).astype(np.int64)
     code = (cell[:, 0] * (cell[:, 1].max() + 1) + cell[:, 1]) * (cell[:, 2].max() + 1) + cell[:, 2]
     cubes, cube = np.unique(code, return_inverse=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from tpn_engine.camera import Camera
 from tpn_engine.nets.silhouette import Silhouette
 from tpn_engine.surface.settle import off_floor
 from tpn_engine.surface.sight import rise, sample
@@ -27,14 +28,11 @@ def drawn_to_outline(vertices: np.ndarray, silhouette: Silhouette, floor: float 
 
     What lies beyond the picture moves as its border does. A head cut at `floor` stays level there.
     """
-    label = silhouette.label.cpu().numpy().astype(np.float64)
-    pose, intrinsics = label[:16].reshape(4, 4), label[16:].reshape(3, 3)
+    camera = Camera.from_label(silhouette.label.cpu().numpy())
     distance = silhouette.distance[0, 0].cpu().numpy().astype(np.float64)
-    local = (vertices - pose[:3, 3]) @ pose[:3, :3]
-    places = (local @ intrinsics.T)[:, :2] / local[:, 2:]
+    places, depth = np.split(camera.project(vertices), [2], axis=1)
     moves = sample(_moves(distance, _excess(distance, places)), places.clip(0, 1))
-    across = moves * local[:, 2:] / intrinsics[[0, 1], [0, 1]]
-    moved = across @ pose[:3, :2].T
+    moved = moves * depth / camera.intrinsics.diagonal()[:2] @ camera.pose[:3, :2].T
     moved[:, 1] *= off_floor(vertices, floor)
     return (vertices + moved).astype(np.float32)
 
