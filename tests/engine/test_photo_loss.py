@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_model import disc_portrait, tiny_network, tiny_preset
@@ -36,3 +37,18 @@ def test_a_photo_is_compared_as_the_heads_are(opaque: bool, kind: type) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_a_photo_of_thin_hair_is_compared_too() -> None:
+    portrait, network = disc_portrait(), tiny_network()
+    random = torch.Generator().manual_seed(0)
+    matte = np.full_like(portrait.matte, 0.8)  # nowhere opaque, nowhere bare
+    subject = Subject.of(portrait.crop, matte, portrait.camera.label, matted=True, device=torch.device("cpu"))
+    with torch.no_grad():
+        planes = network.pivot(subject.shown).planes
+    preset, options = replace(tiny_preset(), opaque=True), LatentOptions(resolution=32, rays=512)
+    photo = photo_loss(preset, network.decoder, planes, subject, options, random)
+    fitted = planes.clone().requires_grad_()
+    photo.loss(network.decoder, fitted, subject.label).backward()
+    assert fitted.grad is not None
+    assert fitted.grad.abs().max() > 0

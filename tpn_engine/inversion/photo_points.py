@@ -22,7 +22,7 @@ from tpn_engine.nets.volume import rays as camera_rays
 _LOOK_EVERY = 10  # steps after which the surface is looked for again
 _BEFORE, _BEHIND = 0.004, 0.015  # EG3D units around the surface in which it should have the pixel's colour
 _DEEP = 0.1  # EG3D units behind a surface that isn't there in which the space should be empty
-_COVERED, _BARE = 0.95, 0.05  # the matte's values that are certain
+_COVERED, _BARE = 0.7, 0.05  # translucent hair covers: its matte lies between .7 and .95
 
 
 class PhotoPoints:
