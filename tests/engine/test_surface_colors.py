@@ -16,6 +16,7 @@ from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import strands
 from tpn_engine.surface.membrane import membrane, mesh_edges
 from tpn_engine.surface.raster import rasterize
+from tpn_engine.surface.scalp import tinted
 from tpn_engine.surface.sight import Sight, facing, sample
 
 FRONT = Camera.orbit(0, 0, look_at=(0, 0, 0))
@@ -97,6 +98,38 @@ def test_the_back_goes_on_in_the_colours_of_the_front(painted: HeadMesh):
     assert back.mean(0) == pytest.approx(SKIN * 0.82, abs=0.06)
     assert back.min(0) == pytest.approx(SKIN * 0.82, abs=0.25)
     assert np.ptp(back, axis=0).max() < 0.3
+
+
+def capped(color: np.ndarray) -> tuple[HeadMesh, Photo]:
+    """A mesh of skin all over, and a photo with hair of this colour from the brows up."""
+    mesh = ellipsoid()
+    raster = rasterize(mesh.vertices, mesh.triangles, FRONT, SIZE)
+    covered = raster.triangle >= 0
+    brows = FRONT.project(np.array([[0.0, 0.08, 0.2]]))[0, 1] * SIZE
+    hair = covered & (np.arange(SIZE)[:, None] < brows)
+    crop = np.where(hair[..., None], color, np.where(covered[..., None], SKIN, BACKGROUND))
+    return mesh, Photo(crop.astype(np.float32), covered.astype(np.float32), FRONT)
+
+
+def test_hair_that_the_model_took_for_skin_is_as_grey_behind_as_before():
+    mesh, photo = capped(np.array([0.75, 0.75, 0.78]))
+    colors = tinted(mesh.colors, mesh.vertices, photo.crop, photo.matte, photo.camera)
+    behind = mesh.vertices[:, 2] < -0.1
+    scalp = behind & (mesh.vertices[:, 1] > 0.05) & (np.abs(mesh.vertices[:, 0]) < 0.08)
+    nape = behind & (mesh.vertices[:, 1] < -0.15)
+    assert np.ptp(colors[scalp], axis=1).max() < 0.04
+    np.testing.assert_allclose(colors.mean(1), mesh.colors.mean(1), atol=1e-3)  # light and shade are the model's
+    np.testing.assert_allclose(colors[nape], mesh.colors[nape], atol=1e-6)
+    painted = with_photo(mesh, photo, finer=False).colors
+    assert np.median(np.ptp(painted[scalp], axis=1)) < 0.06
+
+
+def test_a_bald_head_and_a_photo_without_outline_keep_the_models_tint():
+    mesh, photo = capped(SKIN)
+    colors = tinted(mesh.colors, mesh.vertices, photo.crop, photo.matte, photo.camera)
+    np.testing.assert_allclose(colors, mesh.colors, atol=0.03)
+    everywhere = np.ones_like(photo.matte)
+    assert tinted(mesh.colors, mesh.vertices, photo.crop, everywhere, photo.camera) is mesh.colors
 
 
 def haired(mesh: HeadMesh, contrast: float) -> tuple[HeadMesh, Photo]:

@@ -15,6 +15,7 @@ from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import carried, contrast, strands
 from tpn_engine.surface.membrane import edge_lengths, membrane, mesh_edges
 from tpn_engine.surface.mesh import HeadMesh
+from tpn_engine.surface.scalp import tinted
 from tpn_engine.surface.sight import Sight, facing, rise, sample
 
 CERTAIN = 0.97  # confidence from which a vertex has the photo's own pixel
@@ -69,6 +70,7 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     matched, confidence = _weighed(mesh, photo, sight, seen, edges)
     if confidence.max(initial=0) < CERTAIN:
         return mesh
+    matched = tinted(matched, mesh.vertices, photo.crop, photo.matte, photo.camera)
     of_photo = HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6)
     modelled = _modelled(mesh, photo.camera)
     of_model = modelled * (np.median(edge_lengths(mesh.vertices, edges)) / REACH) ** 2

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-CENTRE = np.array([0.0, 0.02, -0.1])  # of the skull, EG3D units
-CROWN = np.array([0.0, 0.783, -0.622])  # from there toward the whorl that hair grows away from
+from tpn_engine.surface.scalp import CENTRE, CROWN, from_crown
+
 # Strands: waves in a turn around the crown, bends on the way from it to the opposite side, and their share.
 OCTAVES = ((5, 2, 0.3), (11, 4, 0.6), (22, 6, 0.9), (44, 8, 1.0))
 FINEST = (0.004, 0.008)  # EG3D units: wavelengths that a mesh can't show, and those that it can
@@ -58,7 +58,7 @@ def strands(vertices: np.ndarray) -> np.ndarray:
     direction = from_centre / np.maximum(radius, 1e-6)[:, None]
     up = np.cross(CROWN, (1.0, 0.0, 0.0))
     right = np.cross(up, CROWN)
-    along = np.arccos((direction @ CROWN).clip(-1, 1))
+    along = from_crown(vertices)
     turn = np.arctan2(direction @ right, direction @ up) + SWAY * _noise(SWAYS * direction)
     pattern = np.zeros(len(vertices))
     for waves, bends, share in OCTAVES:

@@ -1,0 +1,47 @@
+"""What the top and back of a head are tinted by: the hair, hat or skin on the rim of the photo.
+
+A model knows the hues of the hair that it has learned from; grey hair before a ruddy face it makes ruddy behind.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from tpn_engine.camera import Camera
+from tpn_engine.surface.sight import rise
+
+CENTRE = np.array([0.0, 0.02, -0.1])  # of the skull, EG3D units
+CROWN = np.array([0.0, 0.783, -0.622])  # from there toward the whorl that hair grows away from
+SCALP = (50.0, 75.0)  # degrees from the crown over which ears and nape begin
+BROWS = np.array([[0.0, 0.1, 0.05]])  # the rim is looked at from there up
+RIM = (0.008, 0.035)  # widths of the crop inside the outline
+ENOUGH = 5e-4  # of the crop's area: a smaller rim tells nothing
+DARKEST = 0.1  # sRGB: what is darker has less of a hue
+
+
+def from_crown(vertices: np.ndarray) -> np.ndarray:
+    """Angles between vertices [N, 3] and the crown as the skull's centre sees them, [N] in radians."""
+    away = vertices - CENTRE
+    return np.arccos((away @ CROWN / np.maximum(np.linalg.norm(away, axis=1), 1e-6)).clip(-1, 1))
+
+
+def tinted(colors: np.ndarray, vertices: np.ndarray, crop: np.ndarray, matte: np.ndarray, camera: Camera) -> np.ndarray:
+    """Colours [N, 3] as bright as before, on the scalp in the tint of the photo's rim above the brows."""
+    tint = rim_tint(crop, matte, camera)
+    if tint is None:
+        return colors
+    share = 1 - rise(np.degrees(from_crown(vertices)), SCALP)[:, None]
+    return colors + share * (colors.mean(1, keepdims=True) * tint - colors)
+
+
+def rim_tint(crop: np.ndarray, matte: np.ndarray, camera: Camera) -> np.ndarray | None:
+    """The median colour [3] of the rim of a crop [S, S, 3], by its brightness; None where a photo shows no rim."""
+    size = len(crop)
+    inside = np.asarray(ndimage.distance_transform_edt(matte > 0.9)) / size
+    above = (np.arange(size)[:, None] + 0.5) / size < camera.project(BROWS)[0, 1]
+    rim = (inside > RIM[0]) & (inside < RIM[1]) & above
+    if matte.min() > 0.9 or rim.sum() < ENOUGH * size**2:
+        return None
+    color = np.median(crop[rim], axis=0)
+    return 1 + (color - color.mean()) / max(color.mean(), DARKEST)
