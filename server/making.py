@@ -32,7 +32,7 @@ _SHARES = {"loading the model": (0.0, 0.0), "pivot": (0.4, 0.25), "refinement": 
 _FITTED_SHARES: dict[str, dict[str, tuple[float, float]]] = {
     "refine_fit": {"pivot": (0.15, 0.03), "refinement": (0.18, 0.07), "fitting": (0.25, 0.7)},
     "latent": {"pivot": (0.15, 0.03), "codes": (0.18, 0.77)},
-    "pivotal_tuning": {"pivot": (0.15, 0.03), "codes": (0.18, 0.27), "tuning": (0.45, 0.5)},
+    "pivotal_tuning": {"pivot": (0.15, 0.03), "codes": (0.18, 0.2), "refinement": (0.38, 0.03), "tuning": (0.41, 0.54)},
 }
 _PORTRAIT_SHARE = (0.05, 0.35)  # its stages count on from one another
 _QUICK_PORTRAIT_SHARE = (0.05, 0.1)

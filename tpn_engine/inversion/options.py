@@ -72,25 +72,27 @@ class LatentOptions(FitOptions):
 
 @dataclass(frozen=True)
 class PivotalTuningOptions(FitOptions):
-    """Pivotal tuning (Roich et al. 2022): the latent codes first, then the generator around them.
+    """Pivotal tuning (Roich et al. 2022): the latent codes first, then the generator beneath their refinement.
 
     `pivot_steps` and `pivot_learning_rate` are the first phase's, `steps` and `learning_rate` (Adam's, of
     the weights as they are applied) the second's, in which the noise maps are tuned with the weights, at
-    `map_learning_rate`. Every `locality_every` steps the generator is held to
+    `map_learning_rate`. `keep_weight` holds the head, as for RefineFitOptions, to what the refinement made of it
+    where the photo doesn't look. Every `locality_every` steps the generator is held to
     what it made at codes `locality_distance` away, in units as for LatentOptions. `landmark_weight`,
     `lpips_weight` and `identity_weight`, as for LatentOptions, are for both phases.
     """
 
     seconds: float = 180.0
-    steps: int = 200
+    steps: int = 60
     resolution: int = 256
     rays: int = 3000
     space: Space = "w+"
     start: Start = "encoder"
-    pivot_steps: int = 60
+    pivot_steps: int = 30
     pivot_learning_rate: float = 0.01
     learning_rate: float = 1e-4
-    map_learning_rate: float = 0.015
+    map_learning_rate: float = 0.005
+    keep_weight: float = 6.0
     locality_weight: float = 1.0
     locality_every: int = 4
     locality_distance: float = 0.5

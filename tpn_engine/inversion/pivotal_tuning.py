@@ -1,4 +1,8 @@
-"""Pivotal tuning: codes near the photo, then a generator that makes it of them (Roich et al. 2022)."""
+"""Pivotal tuning: codes near the photo, then a generator that makes it of them (Roich et al. 2022).
+
+The generator is tuned beneath the refinement's offsets, so that it has only to learn what the refinement left wrong:
+alone it must draw the whole face, and the strong tuning that takes bends the head where the photo doesn't look.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from torch import Tensor
 
 from tpn_engine.camera import Camera
 from tpn_engine.checkpoints import Model
+from tpn_engine.inversion.caster import Caster
+from tpn_engine.inversion.eye import Eye
 from tpn_engine.inversion.fitting import Clock, Observer, fit
 from tpn_engine.inversion.landmark_loss import LandmarkLoss
 from tpn_engine.inversion.latent import code_space, optimise_codes
@@ -21,20 +27,23 @@ from tpn_engine.inversion.pixels import random_grid, see
 from tpn_engine.inversion.preview import preview
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
+from tpn_engine.inversion.unseen import Unseen
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.stylegan2 import SynthesisLayer
+from tpn_engine.nets.triplanenet import Pivot
 
 _PIVOT_SHARE = 0.4  # of the time, at most
 _LOCALITY_PIXELS, _LOCALITY_RESOLUTION = 256, 32
 _LOCALITY_YAW, _LOCALITY_PITCH = 60.0, 20.0  # how far the cameras reach from which the old heads are kept
+_BESIDE = 0.0  # weight of the space beside the person: the loss of the photo empties it already
 
 
 def invert_pivotal_tuning(
     model: Model, subject: Subject, options: PivotalTuningOptions, observer: Observer
 ) -> Inversion:
-    """Codes by optimisation, then synthesis and decoder tuned, last the detail of a preset that has finer planes.
+    """Codes by optimisation, their refinement, synthesis and decoder tuned beneath it, last a finer preset's detail.
 
-    The model itself stays as it is. Reports the stages "pivot", "codes" and "tuning".
+    The model itself stays as it is. Reports the stages "pivot", "codes", "refinement" and "tuning".
     """
     stages = Stages(observer.progress)
     clock = Clock(options.seconds)
@@ -61,21 +70,32 @@ def invert_pivotal_tuning(
             observer,
         )
 
+    with stages("refinement"), torch.no_grad():
+        pivot = Pivot(codes, original.planes(codes))
+        start = model.network.with_decoder(original).refine_coarsely(pivot, subject.shown, subject.label)
+        offsets = start[:, :3] - pivot.planes
+        start[0, 0, 0, 0, 0].item()  # wait for the device
+
     tuned = deepcopy(original)
     maps = _free_maps(tuned)
     parameters = [*tuned.backbone.synthesis.parameters(), *tuned.decoder.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    with torch.no_grad():
-        start = original.planes(codes)
     photo = photo_loss(model.preset, original, start, subject, options, random)
+    caster = Caster.of(original, start, model.preset.iso_level)
+    unseen = Unseen.of(tuned, start, model.preset.iso_level, caster, Eye.of(caster, subject), random)
     landmarks = LandmarkLoss.of(subject) if options.landmark_weight else None
     step = 0
 
+    def head() -> Tensor:
+        # A plane that lies behind stays: it began as the one in front, which learns to draw the face.
+        return torch.cat([tuned.planes(codes) + offsets, start[:, 3:]], dim=1)
+
     def loss(progress: float) -> Tensor:
         nonlocal step
-        planes = tuned.planes(codes)
+        planes = head()
         total = photo.loss(tuned, planes, subject.label)
+        total = total + unseen.loss(planes, options.rays // 2, options.keep_weight, _BESIDE, random)
         if landmarks is not None:
             total = total + options.landmark_weight * landmarks(tuned, planes, subject.label)
         if perceptual is not None:
@@ -88,7 +108,7 @@ def invert_pivotal_tuning(
 
     @torch.no_grad()
     def now() -> Image.Image:
-        return preview(model.preset, tuned, tuned.planes(codes), subject.label, subject.matte)
+        return preview(model.preset, tuned, head(), subject.label, subject.matte)
 
     with stages("tuning"):
         groups = [(parameters, options.learning_rate), (maps, options.map_learning_rate)]
@@ -96,7 +116,7 @@ def invert_pivotal_tuning(
         tuned.requires_grad_(False)
         with torch.no_grad():
             network = model.network.with_decoder(tuned)
-            planes = network.detailed(tuned.planes(codes), subject.shown, subject.label)[0]
+            planes = network.detailed(head(), subject.shown, subject.label)[0]
     fits = {"codes": pivot_report, "tuning": report}
     used = perceptual.used if perceptual else {}
     return Inversion(codes[0], planes, tuned.decoder, subject.label[0], stages.seconds, fits, used)
