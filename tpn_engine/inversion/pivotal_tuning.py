@@ -83,12 +83,13 @@ def invert_pivotal_tuning(
         parameter.requires_grad_(True)
     photo = photo_loss(model.preset, original, start, subject, options, random)
     caster = Caster.of(original, start, model.preset.iso_level)
+    # Of the tuned generator, still the same as the original, because the loss asks it again at every step.
     unseen = Unseen.of(tuned, start, model.preset.iso_level, caster, Eye.of(caster, subject), random)
     landmarks = LandmarkLoss.of(subject) if options.landmark_weight else None
     step = 0
 
     def head() -> Tensor:
-        # A plane that lies behind stays: it began as the one in front, which learns to draw the face.
+        # The plane behind stays: it began as the one in front, which now learns to draw the face.
         return torch.cat([tuned.planes(codes) + offsets, start[:, 3:]], dim=1)
 
     def loss(progress: float) -> Tensor:
