@@ -190,7 +190,7 @@ _SHADE: dict[Material, str] = {
     l = sqrt(l * max(l, 0.1));
     vec3 albedo = mix(root_tint, tint, clamp(l * 0.75, 0.0, 1.0)) * clamp(l, 0.15, 1.8);
     if (t.a < mix(0.08, 0.85, dither())) discard;
-    return vec4(albedo * light + hair_gloss(n, v, albedo), t.a);
+    return vec4(albedo * light + hair_gloss(n, v, albedo), 1.0);
 """,
     "strand": _FACE_CAMERA
     + """    float across = abs(texel.x * 2.0 - 1.0);
