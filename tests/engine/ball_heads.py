@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from tpn_engine.camera import Camera
-from tpn_engine.training.supervision import unproject
 
 SIZE, RADIUS, CENTRE = 64, 0.25, np.array([0.05, 0.02, 0.0])
 YAWS = (0.0, 40.0, -35.0, 95.0, -100.0, 180.0)
@@ -17,7 +16,8 @@ LEFT, RIGHT = np.array([200, 30, 30], np.uint8), np.array([30, 30, 200], np.uint
 def ball_view(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour, coverage and depth of the ball, by intersecting each pixel's ray with it."""
     rows, columns = np.divmod(np.arange(SIZE * SIZE), SIZE)
-    direction = unproject(camera, rows, columns, np.ones(SIZE * SIZE), SIZE) - camera.position
+    image = np.stack([(columns + 0.5) / SIZE, (rows + 0.5) / SIZE, np.ones(SIZE * SIZE)], axis=1)
+    direction = image @ np.linalg.inv(camera.intrinsics.astype(np.float64)).T @ camera.pose[:3, :3].T
     offset = camera.position - CENTRE
     a = (direction**2).sum(1)
     b = direction @ offset

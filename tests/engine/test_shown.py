@@ -12,7 +12,7 @@ from torch import Tensor
 from tpn_engine.camera import Camera
 from tpn_engine.nets.front import FrontSurface
 from tpn_engine.nets.triplanenet import TriPlaneNet
-from tpn_engine.training.data import Batch
+from tpn_engine.training.batches import Batch
 from tpn_engine.training.shown import shown_loss
 
 POINTS = 4000

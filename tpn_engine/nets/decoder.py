@@ -31,4 +31,4 @@ class Decoder(nn.Module):
         # Apart, so that each result is contiguous: the sigmoid is then twice as fast on a CPU.
         density = F.linear(hidden, weight[:1], bias[:1])
         color = torch.sigmoid(F.linear(hidden, weight[1:], bias[1:]))
-        return density, torch.add(color.new_tensor(-0.001), color, alpha=1.002)
+        return density, torch.add(color.new_full((), -0.001), color, alpha=1.002)

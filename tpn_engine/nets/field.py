@@ -31,7 +31,8 @@ BACK_BEGINS, FRONT_ENDS = -0.1, -0.25  # z between which the fourth plane takes 
 def plane_coordinates(points: Tensor, axes: PlaneAxes, planes: int = 3) -> Tensor:
     """Points [..., 3] to each plane's (u, v) = (along width, along height), [planes, ..., 2]."""
     pairs = PLANE_AXES[axes] + BEHIND[: planes - 3]
-    return torch.stack([points[..., list(pair)] for pair in pairs])
+    # Indexing with a list of axes would copy it to the device and wait.
+    return torch.stack([torch.stack([points[..., u], points[..., v]], dim=-1) for u, v in pairs])
 
 
 def front_share(z: Tensor) -> Tensor:

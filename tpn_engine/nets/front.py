@@ -71,10 +71,14 @@ def front_pictures(generator: Generator, planes: Tensor, surface: FrontSurface, 
         color = torch.cat([color, torch.ones_like(surface.hit)], dim=1)
     view = torch.where(surface.hit > 0, color, _EMPTY)
 
-    mirror = planes.new_tensor([-1.0, 1.0, 1.0])
     own = seen_at(photo, label, surface.points, surface.normals, surface.hit)
-    mirrored = seen_at(photo, label, surface.points * mirror, surface.normals * mirror, surface.hit)
+    mirrored = seen_at(photo, label, _in_mirror(surface.points), _in_mirror(surface.normals), surface.hit)
     return torch.cat([view, *((pixels - view) * weight for pixels, weight in (own, mirrored))], dim=1)
+
+
+def _in_mirror(vectors: Tensor) -> Tensor:
+    """[..., 3] with x turned around."""
+    return torch.cat([-vectors[..., :1], vectors[..., 1:]], dim=-1)
 
 
 def person_columns(surface: FrontSurface, photo: Tensor, label: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ def person_columns(surface: FrontSurface, photo: Tensor, label: Tensor) -> Tenso
 
 def _spread(depth: Tensor, known: Tensor) -> Tensor:
     """Depth [B, 1, S, S] where `known` is 1, and elsewhere the mean of an ever wider neighbourhood that is."""
-    if min(depth.shape[-2:]) == 1 or bool((known > 0).all()):
+    if min(depth.shape[-2:]) == 1:
         return depth
     count = F.avg_pool2d(known, 2)
     mean = F.avg_pool2d(depth * known, 2) / count.clamp(min=1e-6)
@@ -104,7 +108,7 @@ def _half_size_density(generator: Generator, planes: Tensor) -> Tensor:
     """
     small = F.avg_pool2d(planes.flatten(0, 1), 2).unflatten(0, planes.shape[:2]) / 3
     count = small.shape[-1]
-    places = (torch.arange(count, device=planes.device) + 0.5) * (2 / count) - 1
+    places = (torch.arange(count) + 0.5) * (2 / count) - 1  # not on the device, which would have to be waited for
     shares = front_share(generator.preset.box.depth(places)).tolist()
     first, activation, last = generator.decoder.net
     weight, bias = first.effective()  # type: ignore[union-attr]

@@ -20,7 +20,10 @@ def lift(features: Tensor, points: Tensor, columns: Tensor, axes: PlaneAxes, box
     first = torch.cat([features, columns.to(features.dtype)], dim=1)
     rows = features.permute(0, 2, 3, 1).float()
     places = box.on_planes(points) / 2
-    others = (_gather_mean(rows, columns[:, 0, ..., None], places[..., list(pair)]) for pair in PLANE_AXES[axes][1:])
+    others = (
+        _gather_mean(rows, columns[:, 0, ..., None], torch.stack([places[..., u], places[..., v]], dim=-1))
+        for u, v in PLANE_AXES[axes][1:]
+    )
     return [first, *(plane.to(features.dtype).permute(0, 3, 1, 2) for plane in others)]
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from tpn_engine.checkpoints import save_model
+from tpn_engine.checkpoints import load_model, save_model
 from tpn_engine.errors import HeadCaptureError, OptionError
-from tpn_engine.nets.presets import synthetic_heads
+from tpn_engine.nets.presets import Preset, synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
 from tpn_engine.training.config import TrainingConfig
-from tpn_engine.training.data import head_files
 from tpn_engine.training.mapping import fit_mapping, single_codes
-from tpn_engine.training.stages import initialise, scale_planes, stretch_density
+from tpn_engine.training.stages import initialise, scale_planes, stretch_density, unstretch_density
+from tpn_engine.training.store import HeadStore
 from tpn_engine.training.trainer import train_stage
 
 CONFIG = Path(__file__).parent / "configs" / "synthetic-heads.json"
@@ -31,6 +31,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--run", type=Path, required=True, help="folder for checkpoints and the log; goes on if used before"
     )
     parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--start", metavar="MODEL", help="a model's name or file whose weights to go on from")
     parser.add_argument("--minutes", type=float, help="stop each phase after this long; a later run goes on")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--export", type=Path, help="write the averaged weights as a model file when done")
@@ -44,24 +45,36 @@ def train(options: argparse.Namespace) -> None:
     if config.preset != preset.name:
         raise OptionError(f"The configuration names the preset {config.preset!r}; only {preset.name!r} can be trained.")
     torch.manual_seed(config.seed)
-    device = torch.device(options.device)
-    network = TriPlaneNet(preset)
-    initialise(network)
-    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.set_float32_matmul_precision("high")  # what is exact needs no training
+    torch.backends.cudnn.benchmark = True
+    network = begun(preset, options.start, config)
+    store = HeadStore(options.data, config.held_out_every, torch.device(options.device))
+    network.to(store.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     options.run.mkdir(parents=True, exist_ok=True)
-    heads = 0
     for name, stage in config.stages.items():
         scale_planes(network, stage.plane_gain)
-        for entry in train_stage(network, name, preset, config, options.data, options.run, device, options.minutes):
-            heads = int(entry["heads"])
+        for entry in train_stage(network, name, preset, config, store, options.run, options.minutes):
             print(json.dumps(entry), flush=True)
-    codes, labels = single_codes(network, head_files(options.data, config.held_out_every)[0])
+    codes, labels = single_codes(network, store)
     error = fit_mapping(network, codes, labels, config.seed)
     print(json.dumps({"stage": "mapping", "codes": len(codes), "error": round(error, 4)}), flush=True)
     if options.export:
         stretch_density(network, preset.iso_level, config.density_shift, config.density_stretch)
-        origin = f"trained on {heads} synthetic heads with tpn_engine.training: {json.dumps(asdict(config))}"
+        origin = f"trained on {len(store.files)} synthetic heads with tpn_engine.training: {json.dumps(asdict(config))}"
         save_model(network.cpu(), preset.name, options.export, licence="CC0-1.0", origin=origin)
+
+
+def begun(preset: Preset, start: str | None, config: TrainingConfig) -> TriPlaneNet:
+    """A network to train: fresh, or with the weights of a model; raises OptionError for one of another preset."""
+    if start is None:
+        network = TriPlaneNet(preset)
+        initialise(network)
+        return network
+    model = load_model(start)
+    if model.preset != preset:
+        raise OptionError(f"{start} has other sizes than the preset {preset.name!r}: it can't be gone on from.")
+    unstretch_density(model.network, preset.iso_level, config.density_shift, config.density_stretch)
+    return model.network
 
 
 def main() -> int:

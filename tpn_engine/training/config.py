@@ -23,6 +23,7 @@ class StageConfig:
     units of density one unit of occupancy logit is worth.
     Before the phase the planes are scaled by `plane_gain` and the decoder's first layer by its inverse:
     the field stays, and offsets of ordinary size count.
+    `minutes`, if given, end the phase before its steps do, and the rates fall to zero by then.
     `ema` is the decay of the averaged weights that are shipped. With `mixed_precision` the
     networks run in bfloat16 where torch's autocast allows it; field and losses stay float32.
     """
@@ -41,6 +42,7 @@ class StageConfig:
     plane_gain: float
     ema: float
     mixed_precision: bool
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)

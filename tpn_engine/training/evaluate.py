@@ -30,7 +30,7 @@ from tpn_engine.training.data import HeadViews, head_files
 from tpn_engine.training.measures import ViewMeasures, compare_views, mean_measures
 from tpn_engine.training.perception import Perception
 from tpn_engine.training.person import Person
-from tpn_engine.training.supervision import PixelView
+from tpn_engine.training.pictures import PixelView
 from tpn_engine.views import render_view
 
 # Novel views are grouped by the angle in degrees between their direction and the source's.

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from tpn_engine.nets.field import sample_detail, sample_planes
 from tpn_engine.nets.generator import Generator
+from tpn_engine.training.batches import Batch
 from tpn_engine.training.config import StageConfig
-from tpn_engine.training.data import Batch
 
 TINT_SHARE = 2.0
 
@@ -28,10 +28,10 @@ class FieldLoss:
     wrong: torch.Tensor
     shown: torch.Tensor | None = None
 
-    def parts(self) -> dict[str, float]:
-        """The numbers for the log."""
+    def parts(self) -> dict[str, torch.Tensor]:
+        """The numbers for the log, still on their device: reading them would make the next step wait."""
         parts = {"color": self.color, "occupancy": self.occupancy, "wrong": self.wrong, "shown": self.shown}
-        return {name: float(value) for name, value in parts.items() if value is not None}
+        return {name: value for name, value in parts.items() if value is not None}
 
 
 def field_loss(

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tpn_engine.nets.layers import normalize_second_moment
 from tpn_engine.nets.triplanenet import TriPlaneNet
-from tpn_engine.training.data import HeadViews, photo_tensor
+from tpn_engine.training.store import HeadStore
 
+HEADS = 1200
 BATCH = 256
 STEPS = 3000
 LEARNING_RATE = 1.0  # of weights that are applied with a multiplier of a hundredth
 
 
 @torch.no_grad()
-def single_codes(network: TriPlaneNet, files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """The pSp encoder's mean code over the layers [2N, w_dim] of each head's most frontal view and its mirror image.
+def single_codes(network: TriPlaneNet, store: HeadStore) -> tuple[Tensor, Tensor]:
+    """The pSp encoder's mean code over the layers [2N, w_dim] of the first view of N heads, and of its mirror image.
 
-    With the views' camera labels [N, 25].
+    With the views' camera labels [N, 25]. The first view is a front (`heads.cameras`).
     """
     codes, labels = [], []
-    device = next(network.parameters()).device
-    for path in files:
-        head = HeadViews.load(path)
-        view = head.view(int(abs(head.yaws()).argmin()))
-        photo = photo_tensor(view.on_black(), view.alpha)[None].to(device)
-        labels.append(torch.from_numpy(view.camera.label))
+    for path in store.files[:HEADS]:
+        view = store.views([path]).one(torch.zeros(1, dtype=torch.long, device=store.device))
+        photo = torch.cat([view.on_black()[:, 0].permute(0, 3, 1, 2), view.alpha], dim=1) * 2 - 1
+        labels.append(view.label[0, 0])
         codes.append(network.codes(torch.cat([photo, photo.flip(-1)])).mean(1))
-    return torch.cat(codes), torch.stack(labels).to(device)
+    return torch.cat(codes), torch.stack(labels)
 
 
 def fit_mapping(network: TriPlaneNet, codes: Tensor, labels: Tensor, seed: int) -> float:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from tpn_engine.inversion.losses import ms_ssim
-from tpn_engine.training.supervision import PixelView, off_edges
+from tpn_engine.training.pictures import PixelView, off_edges
 
 HEAD_HEIGHT = 0.62  # EG3D units from chin to crown of an average adult head
 # Normals are those of depth blurred by this part of the picture's edge: the truth is kept as float16, whose

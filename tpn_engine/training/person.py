@@ -41,14 +41,15 @@ class Person:
         return OFTENER.get(self.sex, 1.0) * OFTENER.get(self.age, 1.0)
 
 
-def fair_chances(files: Sequence[Path]) -> np.ndarray:
+def fair_chances(people: Sequence[Person | None]) -> np.ndarray:
     """How often to draw each of the heads, [N] with sum 1, for every tone of skin to come equally often.
 
-    Within a tone, groups that are harder to learn come oftener. Heads whose files don't say whose they are count as a
-    tone of their own.
+    Within a tone, groups that are harder to learn come oftener. Heads whose files don't say whose they are, None,
+    count as a tone of their own.
     """
-    people = [Person.load(path) for path in files]
     skins = ["" if person is None else person.skin for person in people]
     weights = np.array([1.0 if person is None else person.weight for person in people])
-    totals = {skin: weights[[other == skin for other in skins]].sum() for skin in set(skins)}
+    totals = dict.fromkeys(skins, 0.0)
+    for skin, weight in zip(skins, weights, strict=True):
+        totals[skin] += weight
     return weights / np.array([len(totals) * totals[skin] for skin in skins])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tpn_engine.nets.field import sample_detail, sample_planes
 from tpn_engine.nets.front import FrontSurface, seen_at
 from tpn_engine.nets.generator import Generator
-from tpn_engine.training.data import Batch
+from tpn_engine.training.batches import Batch
 
 _WHOLLY = 0.99  # covered by the head, and by the person
 _BUFFER = 96  # pixels along each edge of the depth picture that tells what hides what

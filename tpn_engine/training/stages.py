@@ -13,8 +13,8 @@ from tpn_engine.nets.front import FrontSurface
 from tpn_engine.nets.layers import FullyConnected
 from tpn_engine.nets.stylegan2 import ToImage
 from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
+from tpn_engine.training.batches import Batch
 from tpn_engine.training.config import StageConfig, StageName
-from tpn_engine.training.data import Batch
 from tpn_engine.training.losses import FieldLoss, field_loss
 from tpn_engine.training.shown import shown_loss
 
@@ -37,6 +37,14 @@ def stretch_density(network: TriPlaneNet, iso_level: float, shift: float, factor
     with torch.no_grad():
         output.weight[0] *= factor
         output.bias[0] = iso_level + factor * (output.bias[0] + shift - iso_level)
+
+
+def unstretch_density(network: TriPlaneNet, iso_level: float, shift: float, factor: float) -> None:
+    """Undo `stretch_density`, so that a finished model can learn on."""
+    output = cast(FullyConnected, network.decoder.decoder.net[2])
+    with torch.no_grad():
+        output.weight[0] /= factor
+        output.bias[0] = iso_level + (output.bias[0] - iso_level) / factor - shift
 
 
 def scale_planes(network: TriPlaneNet, gain: float) -> None:
@@ -100,8 +108,9 @@ def stage_loss(network: TriPlaneNet, stage: StageName, iso_level: float, config:
     def refinement(batch: Batch) -> FieldLoss:
         with mixed(batch):
             codes = network.codes(batch.photo)
-            # One head of each batch starts from a single w, as drawn heads do.
-            codes = torch.cat([codes[:1].mean(1, keepdim=True).expand_as(codes[:1]), codes[1:]])
+            # One head in four starts from a single w, as drawn heads do.
+            single, rest = codes.split([len(codes) // 4, len(codes) - len(codes) // 4])
+            codes = torch.cat([single.mean(1, keepdim=True).expand_as(single), rest])
             pivot = Pivot(codes, network.decoder.planes(codes).float())
         start = network.begin(pivot)
         begin = start if network.preset.refiner.passes == 1 else half_begun(start, batch)
