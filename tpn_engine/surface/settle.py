@@ -7,14 +7,13 @@ guesses shreds and ledges there, which stick out when seen from the side.
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from tpn_engine.surface.density import Lattice
 from tpn_engine.surface.sight import rise
+from tpn_engine.surface.smoothing import TRUNCATED, smoothed
 
 # EG3D units. Surfaces are smoothed by SMOOTHING, a standard deviation: thinner ledges go.
 SMOOTHING = 0.024
-TRUNCATED = 3.0  # standard deviations
 # Collars: wholly from COLLAR below the jaw on, which is at JAW by the ears, and lower before them, to the chin.
 JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
 # Fringes: between the first height and the second, above the brows, and between the first depth and the second.
@@ -50,7 +49,7 @@ def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> Non
     y = lattice.coordinates[1]
     part = values[:, : int((y < floor).sum()) + 1]
     above = part - np.float32(level)
-    ramp = _slope(above) * ((y[: part.shape[1]] - floor) / lattice.step[1]).astype(np.float32)
+    ramp = slope(above) * ((y[: part.shape[1]] - floor) / lattice.step[1]).astype(np.float32)
     part[...] = np.minimum(above, ramp[:, None]) + np.float32(level)
 
 
@@ -74,16 +73,16 @@ def _smooth(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarra
         inner.append(slice(first - start, last - start))
     region, within = (slice(None), *outer), (slice(None), *inner)
     near = values[region] - np.float32(level)
-    unit = _slope(near) * np.float32(reach[0])
+    unit = slope(near) * np.float32(reach[0])
     inside = np.clip(near / unit, -1, 1)  # a fraction that is as steep as the smoothed one
-    smooth = ndimage.gaussian_filter(inside, reach, mode="nearest", truncate=TRUNCATED)
+    smooth = smoothed(inside, reach)
     near, inside, smooth, share = near[within], inside[within], smooth[within], share[tuple(outer)][tuple(inner)]
     blended = np.where(share > 0, unit * (inside + share * (smooth - inside)), near)
     values[region][within] = blended + np.float32(level)
 
 
-def _slope(above: np.ndarray) -> np.float32:
+def slope(above: np.ndarray) -> np.float32:
     """By how much densities typically differ from one point to the next across, where they pass the level."""
-    low, high = above[:-1], above[1:]
+    low, high = above[:-1, ::2, ::2], above[1:, ::2, ::2]
     crossing = (low > 0) != (high > 0)
     return np.float32(np.median(np.abs(high - low)[crossing])) if crossing.any() else np.float32(1)
