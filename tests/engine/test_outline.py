@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from surface_fields import ellipsoid_field
 
 from tpn_engine.camera import Camera
 from tpn_engine.nets.silhouette import Silhouette
-from tpn_engine.surface import MeshOptions, extract_mesh
+from tpn_engine.surface import HeadMesh, MeshOptions, extract_mesh
 from tpn_engine.surface.outline import drawn_to_outline
+from tpn_engine.surface.raster import rasterize
 
 LEVEL, SIZE = 10.0, 256
 CAMERA = Camera.orbit(15, 5, look_at=(0, 0, 0), focal=3.0)  # so that it sees all of the head
@@ -98,3 +100,19 @@ def test_a_mesh_is_drawn_to_the_outline_where_a_field_is_cut() -> None:
     columns, rows = (CAMERA.project(mesh.vertices.astype(np.float64))[:, :2] * SIZE).astype(int).T
     beyond = disc(float(seen(whole.vertices, CAMERA).max()) - 0.02 + 2 / SIZE)[rows, columns] == 0
     assert not beyond.any()
+
+
+@pytest.mark.parametrize("pixels", [4, 2, -1])
+def test_a_mesh_is_no_smaller_than_its_matte(pixels: int) -> None:
+    """A smoothed outline lies inside a round one."""
+    field = ellipsoid_field("xy_xz_yz")
+
+    def shown(mesh: HeadMesh) -> np.ndarray:
+        return np.isfinite(rasterize(mesh.vertices, mesh.triangles, CAMERA, SIZE).depth)
+
+    options = MeshOptions(resolution=96)
+    whole = shown(extract_mesh(field, options))
+    change = ndimage.binary_erosion if pixels > 0 else ndimage.binary_dilation
+    matte = change(whole, ndimage.generate_binary_structure(2, 1), iterations=abs(pixels))
+    drawn = shown(extract_mesh(replace(field, silhouette=outline(matte.astype(np.float32), CAMERA)), options))
+    assert 1 <= drawn.sum() / matte.sum() < 1.006

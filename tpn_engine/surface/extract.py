@@ -21,12 +21,15 @@ from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice, surface_density
 from tpn_engine.surface.guessed import calmed
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
+from tpn_engine.surface.mend import mend
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.outline import BEYOND, drawn_to_outline
 from tpn_engine.surface.settle import cut, settle_collar, settle_fringe
 
 MAX_RESOLUTION = 1024
-OUTLINE = 1 / 85  # widths of the photo: each bend of a matte's outline is a ridge all along the head's side
+# Widths of the photo. Each bend of a matte's outline is a ridge all along the head's side, so that it is smoothed. That
+# draws it in where it is round, as facets of a mesh do, and strands of hair lie beyond it: half a pixel in all.
+OUTLINE, DRAWN_IN = 1 / 85, 0.001
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def extract_mesh(
 ) -> HeadMesh:
     """The head mesh of `field`.
 
-    What a photo's outline bounds is drawn to it, not cut, and what no `photo` shows of a surface is smoothed.
+    Torn surfaces are mended. What a photo's outline bounds is drawn to it, not cut, and what no `photo` shows of a
+    surface is smoothed.
     With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
     nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
@@ -92,13 +96,14 @@ def extract_mesh(
     options = options or MeshOptions()
     if options.colors == "photo" and photo is None:
         raise OptionError("There is no photo to take the colours from: ask for the model's.")
-    outline = field.silhouette and field.silhouette.smoothed(OUTLINE)
+    outline = field.silhouette and field.silhouette.smoothed(OUTLINE).wider(DRAWN_IN)
     if outline is not None:
         field = replace(field, silhouette=outline.wider(BEYOND))
     lattice = Lattice(options.resolution, field.box, options.trim)
     density = surface_density(field, lattice, options.level, progress).values
     progress("surface", 0.0)
     if field.surface is not None:
+        mend(density, lattice, options.level)
         settle_collar(density, lattice, options.level)
         settle_fringe(density, lattice, options.level)
     if options.floor is not None:
