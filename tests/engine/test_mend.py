@@ -68,14 +68,16 @@ def test_a_smooth_head_stays_as_it_is() -> None:
     assert np.abs(radii(mended(BALL))[1] - RADIUS).max() < 0.001
 
 
-def test_a_face_keeps_what_a_temple_loses() -> None:
+def test_a_face_keeps_what_mouth_and_temple_lose() -> None:
     waves = 0.004 * np.cos(2 * np.pi * Y / 0.03)
     vertices, away = radii(mended(BALL + waves))
     before = np.ptp(radii(BALL + waves)[1])
     face = (np.abs(vertices[:, 0]) < 0.06) & (np.abs(vertices[:, 1]) < 0.06) & (vertices[:, 2] > 0.15)
     temple = (np.abs(vertices[:, 0]) > 0.2) & (np.abs(vertices[:, 1]) < 0.1)
     assert np.ptp(away[face]) > 0.9 * before
+    mouth = (np.abs(vertices[:, 0]) < 0.03) & (np.abs(vertices[:, 1] + 0.13) < 0.02) & (vertices[:, 2] > 0.15)
     assert np.ptp(away[temple]) < 0.5 * before
+    assert 0.2 * before < np.ptp(away[mouth]) < 0.7 * before
 
 
 def test_collars_are_left_to_what_settles_them() -> None:

@@ -2,8 +2,8 @@
 
 A model is unsure how deep hair is, and where its planes leap, a surface that runs along the view leaps with them: in
 clay, these are holes and ridges. Where a surface is torn its normals point everywhere, so that their mean is short.
-There its volume is smoothed much, which closes what is narrow; elsewhere a little, but on the face, as on the mouth,
-where teeth and lips are a guess, only that much.
+There its volume is smoothed much, which closes what is narrow; where a surface is whole, a little. A face is smoothed
+where it is torn alone, and less, but around its mouth, where a model guesses teeth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LITTLE, MUCH, AROUND = 0.01, 0.02, 0.012
 THICKNESS = 0.006  # EG3D units to each side of a surface that tell its normals: what is narrower counts for less
 SPARSE = 1.25  # points that are worked out for each standard deviation, at least
 # By how much a mean normal is shorter than one where a surface comes to be torn. A nose and glasses are so a little.
-TORN, TORN_FACE = (0.12, 0.3), (0.3, 0.5)
+TORN, TORN_FACE = (0.08, 0.25), (0.3, 0.5)
 EDGE = (0.9, 1.25)  # parts of its half axes over which an oval ends
 DEPTH = (0.02, 0.07)  # EG3D units along z over which a face begins
 BOTTOM = (-0.33, -0.3)  # along y: below lie collars, which are settled
@@ -54,22 +54,29 @@ def mend(values: np.ndarray, lattice: Lattice, level: float) -> None:
     near = values[region] - np.float32(level)
     steep = slope(near) / np.float32(lattice.step[0])
     every = [max(1, int(LITTLE / SPARSE / step)) for step in lattice.step]
+    apart = lattice.step * every
     x, y, z = (axis[part][::some] for axis, part, some in zip(lattice.coordinates, region, every, strict=True))
 
-    short = _shortness(near / steep, lattice.step, every)
+    short = _shortness(_clipped(near, steep * np.float32(THICKNESS)), every, apart)
     torn, torn_face = (rise(short, between) for between in (TORN, TORN_FACE))
     unit = steep * np.float32(MUCH)
-    inside = (near / unit).clip(-1, 1)  # a fraction that is as steep as the smoothed one
-    little, much = (smoothed(inside, deviation / lattice.step, every) for deviation in (LITTLE, MUCH))
-    # What smoothing took from a face is put back once: its features are as small as what is smoothed.
-    gentle = 2 * little - smoothed(little, LITTLE / (lattice.step * every))
+    inside = _clipped(near, unit)  # a fraction that is as steep as the smoothed one
+    little = smoothed(inside, LITTLE / lattice.step, every)
+    much = smoothed(little, (MUCH**2 - LITTLE**2) ** 0.5 / apart)
+    # What smoothing takes from a face is put back once: its features are as small as what is smoothed.
+    gentle = 2 * little - smoothed(little, LITTLE / apart)
     face, mouth = FACE.share(x, y, z), MOUTH.share(x, y, z)
     whole = little + torn * (much - little)
     whole += face * (gentle + mouth * torn_face * (much - gentle) - whole)
     share = 1 - face * (1 - np.maximum(torn_face, mouth))
     share *= rise(y, BOTTOM).astype(np.float32)[:, None]
     share, whole = (filled_in(part, near.shape, every) for part in (share, whole))
-    values[region] = unit * (inside + share * (whole - inside)) + np.float32(level)
+    whole -= inside
+    whole *= share
+    whole += inside
+    whole *= unit
+    whole += np.float32(level)
+    values[region] = whole
 
 
 def _around_head(inside: np.ndarray, lattice: Lattice) -> tuple[slice, ...]:
@@ -82,13 +89,17 @@ def _around_head(inside: np.ndarray, lattice: Lattice) -> tuple[slice, ...]:
     return tuple(parts)
 
 
-def _shortness(distance: np.ndarray, step: np.ndarray, every: Sequence[int]) -> np.ndarray:
+def _clipped(above: np.ndarray, unit: np.float32) -> np.ndarray:
+    parts = above / unit
+    return np.clip(parts, -1, 1, out=parts)
+
+
+def _shortness(thin: np.ndarray, every: Sequence[int], apart: np.ndarray) -> np.ndarray:
     """By how much the mean normal around a point is shorter than one, in [0, 1], at `every` so many points.
 
-    `distance` [X, Y, Z] is about that from the surface, in EG3D units; `step` [3] is that of the points.
+    `thin` [X, Y, Z] rises from -1 to 1 over the thickness of the surface; `apart` [3] are such points, in EG3D units.
     """
-    apart = step * every
-    thin = smoothed((distance / np.float32(THICKNESS)).clip(-1, 1), np.asarray(every) / 2, every)
+    thin = smoothed(thin, np.asarray(every) / 2, every)
     gradient = np.gradient(thin, *apart.astype(np.float32))
     area = smoothed(_length(gradient), AROUND / apart)
     return 1 - _length([smoothed(part, AROUND / apart) for part in gradient]) / np.maximum(area, np.float32(1e-3))
