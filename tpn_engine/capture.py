@@ -23,6 +23,7 @@ from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.presets import MeshColors, RenderingPreset
 from tpn_engine.nets.silhouette import Silhouette
+from tpn_engine.portrait.portrait import Surroundings
 from tpn_engine.progress import SILENT, Progress
 from tpn_engine.surface import HeadMesh, MeshOptions, Photo, extract_mesh
 from tpn_engine.views import View, render_view
@@ -31,7 +32,7 @@ from tpn_engine.views.pictures import SHOWN, checked_show, rgb_picture
 from tpn_engine.views.superresolution import super_resolve
 from tpn_engine.views.turntable import checked_turntable, write_turntable
 
-_DECODER = "decoder."
+_DECODER, _AROUND = "decoder.", "surroundings."
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Capture:
     `codes` are the pivot's W+ latent codes [num_ws, w_dim]; `crop` [512, 512, 3] and `matte` [512, 512]
     are uint8; `camera` is the source camera; `provenance` is plain JSON: photo, model, method, versions,
     warnings and seconds. `iso_level`, `border`, `floor` and `colors` are the model's own for meshes; `matted`
-    fields hold nothing but the person.
+    fields hold nothing but the person. `surroundings` is more of the photo, where it shows more.
     """
 
     field: TriplaneField
@@ -56,6 +57,7 @@ class Capture:
     floor: float | None = None
     colors: MeshColors = "model"
     matted: bool = False
+    surroundings: Surroundings | None = None
 
     def to(self, device: torch.device | str) -> Capture:
         """The same capture with its field on another device."""
@@ -74,9 +76,24 @@ class Capture:
             "colors": self.colors,
         }
         own |= {name: value for name, value in options.items() if value is not None}
-        photo = Photo(self.crop.astype(np.float32) / 255, self.matte.astype(np.float32) / 255, self.camera)
         chosen = MeshOptions(resolution, **own)
-        return extract_mesh(self.field, chosen, photo=photo, matted=self.matted, progress=progress)
+        return extract_mesh(
+            self.field, chosen, photo=self.photo, around=self.around, matted=self.matted, progress=progress
+        )
+
+    @property
+    def photo(self) -> Photo:
+        """The crop with its matte and camera."""
+        return Photo(_unit(self.crop), _unit(self.matte), self.camera)
+
+    @property
+    def around(self) -> Photo | None:
+        """More of the photo with its matte and camera; None where it shows little more than the crop."""
+        more = self.surroundings
+        if more is None:
+            return None
+        camera = more.camera(self.camera)
+        return Photo(_unit(more.picture), _unit(more.matte), camera, more.widths, more.top, more.bottom)
 
     def render(
         self,
@@ -167,6 +184,8 @@ class Capture:
             "crop": self.crop,
             "matte": self.matte,
         }
+        if self.surroundings is not None:
+            tensors |= {_AROUND + "picture": self.surroundings.picture, _AROUND + "matte": self.surroundings.matte}
         for key, value in self.field.decoder.state_dict().items():
             tensors[_DECODER + key] = _array(value)
         facts = {
@@ -183,6 +202,8 @@ class Capture:
             "surface": self.field.surface,
             "provenance": self.provenance,
         }
+        if (more := self.surroundings) is not None:
+            facts["surroundings"] = {"widths": more.widths, "top": more.top, "bottom": more.bottom}
         write_capture_file(path, tensors, facts)
 
     @classmethod
@@ -223,7 +244,20 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
         floor=facts.get("floor"),
         colors=facts.get("colors", "model"),
         matted=facts.get("matted", False),
+        surroundings=_surroundings(tensors, facts),
     )
+
+
+def _surroundings(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Surroundings | None:
+    known = facts.get("surroundings")
+    if known is None:
+        return None
+    return Surroundings(tensors[_AROUND + "picture"], tensors[_AROUND + "matte"], **known)
+
+
+def _unit(picture: np.ndarray) -> np.ndarray:
+    """uint8 to float32 in [0, 1]."""
+    return picture.astype(np.float32) / 255
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -21,6 +21,7 @@ from tpn_engine.inversion.invert import invert
 from tpn_engine.nets.box import Box
 from tpn_engine.nets.presets import ffhq512_128, synthetic_heads
 from tpn_engine.nets.triplanenet import TriPlaneNet
+from tpn_engine.portrait.portrait import Surroundings
 from tpn_engine.progress import Progress
 from tpn_engine.views import render_view
 from tpn_engine.views.cameras import Framing, around, ring
@@ -102,6 +103,23 @@ def test_a_capture_comes_back_bit_for_bit(capture: Capture, saved: Path) -> None
     again = saved.with_name("again.capture")
     loaded.save(again)
     assert again.read_bytes() == saved.read_bytes()
+
+
+def test_more_of_the_photo_is_kept_and_colours_the_mesh(model: Model, tmp_path: Path) -> None:
+    disc = disc_portrait()
+    picture = np.zeros((768, 768, 3), np.float32)
+    picture[..., 1] = 1
+    more = Surroundings(picture, np.ones((768, 768), np.float32), 1.5, 0.125, 1.0)
+    capture = invert(model, replace(disc, surroundings=more))
+    capture.save(tmp_path / "more.capture")
+    again = Capture.load(tmp_path / "more.capture")
+    assert again.surroundings is not None
+    assert (again.surroundings.widths, again.surroundings.top, again.surroundings.bottom) == (1.5, 0.125, 1.0)
+    np.testing.assert_array_equal(again.surroundings.picture, (picture * 255).astype(np.uint8))
+    assert again.surroundings.matte.min() == 255
+    green = again.mesh(32, colors="photo", largest_component=True).colors
+    plain = replace(again, surroundings=None).mesh(32, colors="photo").colors
+    assert (green[:, 1] - green[:, 0]).max() > 0.9 > (plain[:, 1] - plain[:, 0]).max()
 
 
 def test_a_loaded_capture_gives_the_same_mesh_and_views(capture: Capture, saved: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import skimage.data
@@ -13,6 +15,7 @@ from tpn_engine.surface import Photo
 from tpn_engine.surface.colors import CERTAIN, photo_confidence
 from tpn_engine.surface.membrane import mesh_edges
 from tpn_engine.surface.raster import rasterize
+from tpn_engine.surface.sight import sample
 
 INSIDE = 6  # edges from the border of what is seen to the borders that it is compared with
 
@@ -24,7 +27,8 @@ def capture() -> Capture:
 
 @pytest.fixture(scope="module")
 def photo(capture: Capture) -> Photo:
-    return Photo(capture.crop.astype(np.float32) / 255, capture.matte.astype(np.float32) / 255, capture.camera)
+    assert capture.around is not None
+    return capture.around
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +47,32 @@ def certain(plain: HeadMesh, photo: Photo) -> np.ndarray:
 
 
 def drawn(mesh: HeadMesh, values: np.ndarray, photo: Photo) -> np.ndarray:
-    return rasterize(mesh.vertices, mesh.triangles, photo.camera, 512).interpolated(values, mesh.triangles)
+    size = len(photo.picture)
+    return rasterize(mesh.vertices, mesh.triangles, photo.camera, size).interpolated(values, mesh.triangles)
 
 
 def test_what_is_seen_is_the_photo(plain: HeadMesh, painted: HeadMesh, photo: Photo, certain: np.ndarray) -> None:
     seen = drawn(plain, certain[:, None].astype(np.float64), photo)[..., 0] > 0.99
 
     def psnr(mesh: HeadMesh) -> float:
-        error = drawn(mesh, mesh.colors, photo)[seen] - photo.crop[seen]
+        error = drawn(mesh, mesh.colors, photo)[seen] - photo.picture[seen]
         return float(-10 * np.log10((error**2).mean()))
 
-    assert seen.mean() > 0.2
+    assert seen.mean() * photo.widths**2 > 0.25
     assert psnr(painted) >= 28
     assert psnr(painted) > psnr(plain) + 6
+
+
+def test_hair_above_the_crop_is_the_photos(
+    plain: HeadMesh, painted: HeadMesh, capture: Capture, photo: Photo, certain: np.ndarray
+) -> None:
+    above = certain & (capture.camera.project(plain.vertices)[:, 1] < -0.002)
+    assert above.sum() > 50
+    pixels = sample(photo.picture, photo.camera.project(plain.vertices[above])[:, :2])
+    assert np.abs(painted.colors[: len(plain.vertices)][above] - pixels).max() < 1e-3
+    # The same head without them has a cap.
+    cut = replace(capture, surroundings=None).mesh(192).colors[: len(plain.vertices)][above]
+    assert np.abs(cut - pixels).mean() > 0.03
 
 
 def test_no_seam_where_the_photo_ends(plain: HeadMesh, painted: HeadMesh, certain: np.ndarray) -> None:
@@ -87,10 +104,10 @@ def test_the_surface_is_the_same_and_closed(plain: HeadMesh, painted: HeadMesh) 
 def test_nothing_of_the_background_or_of_a_face_is_behind(painted: HeadMesh, photo: Photo) -> None:
     """The back of the head is nearly of one colour, which the person in the photo has."""
     back = painted.colors[(painted.normals[:, 2] < -0.6) & (painted.vertices[:, 1] > 0)]
-    person = photo.crop[photo.matte > 0.95]
+    person = photo.picture[photo.matte > 0.95]
     assert back.std(0).max() < 0.08
     assert np.linalg.norm(person - back.mean(0), axis=1).min() < 0.06
-    background = photo.crop[photo.matte < 0.05]
+    background = photo.picture[photo.matte < 0.05]
     if len(background) > 1000:
         assert np.linalg.norm(back.mean(0) - np.median(background, 0)) > 0.15
 

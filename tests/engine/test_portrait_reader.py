@@ -204,6 +204,37 @@ def test_matte(portrait: Portrait):
     assert ((portrait.matte > 0.1) & (portrait.matte < 0.9)).mean() < 0.08
 
 
+def test_surroundings_are_the_photo_around_the_crop(portrait: Portrait):
+    around = portrait.surroundings
+    assert around is not None
+    assert around.picture.shape == (768, 768, 3)
+    middle = np.s_[128:640, 128:640]
+    # Resampling sees beyond the crop's border here, and mirrors there.
+    inner = np.s_[8:-8, 8:-8]
+    assert np.abs(around.picture[middle] - portrait.crop)[inner].max() < 0.02
+    assert np.abs(around.matte[middle] - portrait.matte)[inner].mean() < 0.01
+    assert 0.1 < around.matte[:128].mean() < 0.6  # hair
+    points = np.array([[0.0, 0.0, 0.2], [0.1, 0.2, 0.1], [-0.2, -0.1, 0.0]])
+    here = portrait.camera.project(points)
+    there = around.camera(portrait.camera).project(points)
+    np.testing.assert_allclose(there[:, :2] * 1.5 - 0.25, here[:, :2], atol=1e-6)
+    np.testing.assert_allclose(there[:, 2], here[:, 2])
+
+
+def test_surroundings_say_where_the_photo_begins_and_ends(reader: PortraitReader, portrait: Portrait):
+    x0, y0, x1, y1 = portrait.box
+    side = (x1 - x0) / 2
+    photo = ASTRONAUT.crop((0, round(y0 - side), 512, round(y1 + 0.5 * side)))
+    around = reader.read(photo).surroundings
+    assert around is not None
+    assert 0.05 < around.top < 0.3
+    assert 0.8 < around.bottom < 1
+    rows = np.arange(768) / 768
+    assert around.matte[rows < around.top - 0.08].max() == 0
+    tight = ASTRONAUT.crop((round(x0 - side), round(y0 - side), round(x1 + side), round(y1 + side)))
+    assert reader.read(tight).surroundings is None
+
+
 @pytest.mark.parametrize("kind", ["flat", "noise", "bricks", "text", "half a megapixel of black"])
 def test_no_face(reader: PortraitReader, kind: str):
     pictures = {

@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from tpn_engine.camera import Camera
+from tpn_engine.portrait.portrait import Surroundings
 from tpn_engine.surface import HeadMesh, Photo
 from tpn_engine.surface.cleanup import Surface
 from tpn_engine.surface.colors import with_photo
@@ -100,6 +101,30 @@ def test_the_back_goes_on_in_the_colours_of_the_front(painted: HeadMesh):
     assert np.ptp(back, axis=0).max() < 0.3
 
 
+def test_more_of_the_photo_reaches_farther_and_changes_nothing_else():
+    mesh = ellipsoid(scale=1.6)  # leaves the crop above and below
+    crop, matte = picture(mesh, FRONT)
+    more = Surroundings(np.zeros(0), np.zeros(0), 1.5, 0.0, 1.0).camera(FRONT)
+    # The checker of a picture half as wide again, moved and scaled so that the crop is in its middle.
+    size = round(1.5 * SIZE)
+    covered = rasterize(mesh.vertices, mesh.triangles, more, size).triangle >= 0
+    places = ((np.indices((size, size))[::-1].reshape(2, -1).T + 0.5) / size - 0.5) * 1.5 + 0.5
+    wide = np.where(covered[..., None], checker(places).reshape(size, size, 3), BACKGROUND).astype(np.float32)
+    near, far = (
+        with_photo(mesh, photo, finer=False).colors
+        for photo in (Photo(crop, matte, FRONT), Photo(wide, covered.astype(np.float32), more, 1.5))
+    )
+    projected = FRONT.project(mesh.vertices)[:, :2]
+    facing_us = facing(mesh.vertices, mesh.normals, FRONT) > 0.6
+    inside = facing_us & ((projected > 0.06) & (projected < 0.94)).all(1)
+    np.testing.assert_allclose(far[inside], near[inside], atol=0.02)
+    outside = facing_us & (np.abs(projected[:, 1] - 0.5) > 0.52)
+    assert outside.sum() > 100
+    truth = sample(wide, (projected - 0.5) / 1.5 + 0.5)
+    np.testing.assert_allclose(far[outside], truth[outside], atol=0.02)
+    assert np.abs(near[outside] - truth[outside]).mean() > 0.03
+
+
 def capped(color: np.ndarray) -> tuple[HeadMesh, Photo]:
     """A mesh of skin all over, and a photo with hair of this colour from the brows up."""
     mesh = ellipsoid()
@@ -113,7 +138,7 @@ def capped(color: np.ndarray) -> tuple[HeadMesh, Photo]:
 
 def test_hair_that_the_model_took_for_skin_is_as_grey_behind_as_before():
     mesh, photo = capped(np.array([0.75, 0.75, 0.78]))
-    colors = tinted(mesh.colors, mesh.vertices, photo.crop, photo.matte, photo.camera)
+    colors = tinted(mesh.colors, mesh.vertices, photo.picture, photo.matte, photo.camera, SIZE)
     behind = mesh.vertices[:, 2] < -0.1
     scalp = behind & (mesh.vertices[:, 1] > 0.05) & (np.abs(mesh.vertices[:, 0]) < 0.08)
     nape = behind & (mesh.vertices[:, 1] < -0.15)
@@ -126,10 +151,10 @@ def test_hair_that_the_model_took_for_skin_is_as_grey_behind_as_before():
 
 def test_a_bald_head_and_a_photo_without_outline_keep_the_models_tint():
     mesh, photo = capped(SKIN)
-    colors = tinted(mesh.colors, mesh.vertices, photo.crop, photo.matte, photo.camera)
+    colors = tinted(mesh.colors, mesh.vertices, photo.picture, photo.matte, photo.camera, SIZE)
     np.testing.assert_allclose(colors, mesh.colors, atol=0.03)
     everywhere = np.ones_like(photo.matte)
-    assert tinted(mesh.colors, mesh.vertices, photo.crop, everywhere, photo.camera) is mesh.colors
+    assert tinted(mesh.colors, mesh.vertices, photo.picture, everywhere, photo.camera, SIZE) is mesh.colors
 
 
 def haired(mesh: HeadMesh, contrast: float) -> tuple[HeadMesh, Photo]:

@@ -58,6 +58,9 @@ def invert(
     made = inverter(model, subject, chosen, Observer(progress, watch))
 
     matte = _eight_bits(portrait.matte)
+    around = portrait.surroundings
+    if around is not None:
+        around = replace(around, picture=_eight_bits(around.picture), matte=_eight_bits(around.matte))
     head = made.head(preset, matte / np.float32(255))
     provenance: dict[str, Any] = {
         "photo": {"name": portrait.name, "sha256": portrait.sha256, "faces": portrait.faces},
@@ -87,6 +90,7 @@ def invert(
         crop=_eight_bits(portrait.crop),
         matte=matte,
         provenance=provenance,
+        surroundings=around,
     )
 
 

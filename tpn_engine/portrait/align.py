@@ -103,10 +103,10 @@ def crop_window(
     return CropWindow((left + margin) * x, (top + margin) * y, WINDOW * x, WINDOW * y, angle, center)
 
 
-def cut_crop(photo: Image.Image, window: CropWindow) -> tuple[np.ndarray, np.ndarray]:
-    """The aligned crop [512, 512, 3] float32 in [0, 1], and which part of it the photo shows.
+def cut_crop(photo: Image.Image, window: CropWindow, size: int = CROP_SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """The aligned crop [size, size, 3] float32 in [0, 1], and which part of it the photo shows.
 
-    The second is [512, 512] float32: 1 inside the photo, 0 outside. What lies outside is filled by
+    The second is [size, size] float32: 1 inside the photo, 0 outside. What lies outside is filled by
     reflection, the more blurred the further out.
     """
     middle = window.middle
@@ -119,8 +119,8 @@ def cut_crop(photo: Image.Image, window: CropWindow) -> tuple[np.ndarray, np.nda
         inside = inside.rotate(window.angle, Image.Resampling.BICUBIC, center=center)
     half = (window.width / 2, window.height / 2)
     box = (center[0] - half[0], center[1] - half[1], center[0] + half[0], center[1] + half[1])
-    shown = np.asarray(_resized(inside, box), np.float32) / 255
-    return _blur_outside(_resized(patch, box), shown), shown
+    shown = np.asarray(_resized(inside, box, size), np.float32) / 255
+    return _blur_outside(_resized(patch, box, size), shown), shown
 
 
 def _reflected_patch(photo: Image.Image, left: int, top: int, side: int) -> tuple[Image.Image, Image.Image]:
@@ -134,10 +134,11 @@ def _reflected_patch(photo: Image.Image, left: int, top: int, side: int) -> tupl
     return Image.fromarray(patch), Image.fromarray(inside)
 
 
-def _resized(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-    """The part inside `box`, 512 x 512, resampled in the two steps of EG3D."""
-    window = picture.resize((WINDOW, WINDOW), Image.Resampling.BICUBIC, box=box)
-    return window.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.LANCZOS)
+def _resized(picture: Image.Image, box: tuple[float, float, float, float], size: int) -> Image.Image:
+    """The part inside `box`, size x size, resampled in the two steps of EG3D."""
+    between = round(size * WINDOW / CROP_SIZE)
+    window = picture.resize((between, between), Image.Resampling.BICUBIC, box=box)
+    return window.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def _blur_outside(crop: Image.Image, shown: np.ndarray) -> np.ndarray:

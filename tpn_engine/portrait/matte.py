@@ -10,7 +10,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from tpn_engine.portrait.align import CropWindow, cut_crop
+from tpn_engine.portrait.align import CROP_SIZE, CropWindow, cut_crop
+from tpn_engine.portrait.portrait import Surroundings
 from tpn_engine.portrait.segmentation import INPUT_SIZE, SegmentationNet
 from tpn_engine.portrait.weights import load_net
 
@@ -30,21 +31,33 @@ class Matter:
         self._device = device
 
     @torch.inference_mode()
-    def matte(self, photo: Image.Image, window: CropWindow, landmarks: np.ndarray) -> np.ndarray:
+    def matte(
+        self, photo: Image.Image, window: CropWindow, landmarks: np.ndarray
+    ) -> tuple[np.ndarray, Surroundings | None]:
         """Matte [512, 512] float32 in [0, 1] of the person whose face carries the landmarks [468, 3].
 
-        Made for the aligned crop that `window` cuts from the photo; fades out beyond the photo's edge.
+        Made for the aligned crop that `window` cuts from the photo; fades out beyond the photo's edge. With the
+        crop's surroundings, unless the photo shows little of them.
         """
         crop, shown = cut_crop(photo, window)
-        zoom = SURROUNDINGS
-        surroundings, known = cut_crop(photo, window.widened(zoom))
+        size = round(SURROUNDINGS * CROP_SIZE)
+        wide, known = cut_crop(photo, window.widened(SURROUNDINGS), size)
         if known.mean() < ENOUGH_KNOWN:
-            zoom, surroundings = 1.0, crop
-        person = follow_edges(*self._person(surroundings), _to_tensor(crop), zoom)[0, 0].numpy()
-        person = ((person - CONTRAST) / (1 - 2 * CONTRAST)).clip(0, 1)
-        beyond = np.asarray(ndimage.distance_transform_edt(shown < 0.5))
-        fade = (1 - beyond / OUTSIDE_FADE).clip(0, 1)
-        return (person * around_face(person, landmarks) * fade).astype(np.float32)
+            person = follow_edges(*self._person(crop), _to_tensor(crop), 1.0)
+            return _own(person, shown, landmarks), None
+        person, seen = self._person(wide)
+        margin = (size - CROP_SIZE) / 2
+        rows = np.flatnonzero(known.max(axis=1) > 0.5)
+        surroundings = Surroundings(
+            picture=wide,
+            matte=_own(
+                follow_edges(person, seen, _to_tensor(wide), 1.0), known, landmarks + np.array([margin, margin, 0])
+            ),
+            widths=SURROUNDINGS,
+            top=float(rows[0] / size),
+            bottom=float((rows[-1] + 1) / size),
+        )
+        return _own(follow_edges(person, seen, _to_tensor(crop), SURROUNDINGS), shown, landmarks), surroundings
 
     def _person(self, picture: np.ndarray) -> tuple[Tensor, Tensor]:
         """The net's matte [1, 1, 256, 256] of a picture and of its mirror image, and what it saw [1, 3, 256, 256]."""
@@ -52,6 +65,14 @@ class Matter:
         seen = F.interpolate(_to_tensor(picture), size, mode="bilinear", antialias=True, align_corners=False)
         both = self._net(torch.cat([seen, seen.flip(3)]).to(self._device)).cpu()
         return ((both[:1] + both[1:].flip(2)) / 2)[None], seen
+
+
+def _own(person: Tensor, shown: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The crisp matte [S, S] of the one with the landmarks, fading beyond what is `shown` [S, S] of the photo."""
+    matte = ((person[0, 0].numpy() - CONTRAST) / (1 - 2 * CONTRAST)).clip(0, 1)
+    beyond = np.asarray(ndimage.distance_transform_edt(shown < 0.5))
+    fade = (1 - beyond / OUTSIDE_FADE).clip(0, 1)
+    return (matte * around_face(matte, landmarks) * fade).astype(np.float32)
 
 
 def _to_tensor(picture: np.ndarray) -> Tensor:

@@ -18,6 +18,28 @@ class PortraitWarning:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What a photo shows around the aligned crop, `widths` crops wide and at the crop's scale, the crop in its middle.
+
+    `picture` [S, S, 3] and `matte` [S, S] as those of the crop, float32 in [0, 1], in a capture uint8. The photo itself
+    begins at the height `top` and ends at `bottom`, 0 the upper and 1 the lower edge of the picture.
+    """
+
+    picture: np.ndarray
+    matte: np.ndarray
+    widths: float
+    top: float
+    bottom: float
+
+    def camera(self, source: Camera) -> Camera:
+        """The camera that took it, where `source` took the crop."""
+        intrinsics = source.intrinsics.copy()
+        intrinsics[:2] /= self.widths
+        intrinsics[:2, 2] += 0.5 - 0.5 / self.widths
+        return Camera(source.pose, intrinsics)
+
+
+@dataclass(frozen=True)
 class Portrait:
     """A photo, aligned as EG3D's training pictures were.
 
@@ -28,6 +50,7 @@ class Portrait:
     `score`: how sure the networks are that this is a face, [0, 1]. `faces`: how many there are.
     `box`: the face (x0, y0, x1, y1) in pixels of the photo turned upright. `name` and `sha256`:
     of the photo's file; for a photo that came without one, "portrait" and the hash of its bytes.
+    `surroundings`: more of the photo, None where it shows little more than the crop.
     """
 
     crop: np.ndarray
@@ -40,3 +63,4 @@ class Portrait:
     name: str
     sha256: str
     warnings: tuple[PortraitWarning, ...] = ()
+    surroundings: Surroundings | None = None

@@ -91,7 +91,7 @@ class PortraitReader:
         camera = fit_camera(landmarks)
 
         progress("matting", 0.8)
-        matte = self._matter.matte(image, window, landmarks)
+        matte, surroundings = self._matter.matte(image, window, landmarks)
         warnings = _warnings(
             window=window,
             shown=shown,
@@ -112,6 +112,7 @@ class PortraitReader:
             name=opened.name,
             sha256=opened.sha256,
             warnings=tuple(warnings),
+            surroundings=surroundings,
         )
 
     def _find_upright(self, image: Image.Image, progress: Progress) -> Sighting:

@@ -33,19 +33,29 @@ MIRRORED_STRANGE = (0.06, 0.2)
 # to the model's pattern between these cosines to the nearer of the camera and the front: cheeks have none.
 GRAINED = (0.0, 0.5)
 PATTERNED = (-0.35, 0.15)
-ABOVE = (0.0, 0.03)  # widths of the crop
-BELOW = (0.95, 1.0)
+ABOVE, BELOW = (0.0, 0.03), (-0.05, 0.0)  # widths of the crop, from where the photo begins up and where it ends down
 SPLIT_FROM = 0.025  # sRGB: how far the photo is from an edge's own colour in its middle, to split it
 SPLITS = 2  # of an edge of a 256^3 lattice: then it is shorter than a pixel
 
 
 @dataclass(frozen=True)
 class Photo:
-    """The aligned crop [S, S, 3] and the person's matte [S, S], float32 in [0, 1], and their camera."""
+    """The aligned crop, or more of the photo: picture [S, S, 3], the person's matte [S, S], float32 in [0, 1], camera.
 
-    crop: np.ndarray
+    The picture is `widths` crops wide. The photo begins at the height `top` of it and ends at `bottom`, from 0 to 1.
+    """
+
+    picture: np.ndarray
     matte: np.ndarray
     camera: Camera
+    widths: float = 1.0
+    top: float = 0.0
+    bottom: float = 1.0
+
+    @property
+    def crop_size(self) -> float:
+        """Pixels along the crop's edge."""
+        return len(self.picture) / self.widths
 
 
 def vertex_colors(field: TriplaneField, vertices: np.ndarray) -> np.ndarray:
@@ -65,14 +75,14 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     hold; surface and normals stay.
     """
     edges = mesh_edges(mesh.triangles)
-    sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte)
-    seen = sample(photo.crop, photo.camera.project(mesh.vertices)[:, :2])
+    sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte, photo.widths)
+    seen = sample(photo.picture, photo.camera.project(mesh.vertices)[:, :2])
     matched, confidence = _weighed(mesh, photo, sight, seen, edges)
     if confidence.max(initial=0) < CERTAIN:
         return mesh
-    matched = tinted(matched, mesh.vertices, photo.crop, photo.matte, photo.camera)
+    matched = tinted(matched, mesh.vertices, photo.picture, photo.matte, photo.camera, photo.crop_size)
     of_photo = HOLD * confidence**2 / np.maximum(1 - confidence, 1e-6)
-    modelled = _modelled(mesh, photo.camera)
+    modelled = _modelled(mesh, photo)
     of_model = modelled * (np.median(edge_lengths(mesh.vertices, edges)) / REACH) ** 2
     strength = np.where(confidence >= CERTAIN, np.inf, of_photo + of_model)
     share = (of_photo / np.maximum(of_photo + of_model, 1e-12))[:, None]
@@ -90,8 +100,8 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
 
 def photo_confidence(mesh: HeadMesh, photo: Photo) -> np.ndarray:
     """How far the photo's pixel is taken for each vertex of a mesh in the model's colours, [N] in [0, 1]."""
-    sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte)
-    seen = sample(photo.crop, photo.camera.project(mesh.vertices)[:, :2])
+    sight = Sight.of(mesh.vertices, mesh.triangles, photo.camera, photo.matte, photo.widths)
+    seen = sample(photo.picture, photo.camera.project(mesh.vertices)[:, :2])
     return _weighed(mesh, photo, sight, seen, mesh_edges(mesh.triangles))[1]
 
 
@@ -121,7 +131,7 @@ def _matched(model: np.ndarray, seen: np.ndarray, confidence: np.ndarray) -> np.
 
 def _alike(mesh: HeadMesh, photo: Photo, matched: np.ndarray) -> np.ndarray:
     """1 where the photo's pixel can be of the vertex, [N]: what faces the camera may differ more."""
-    around = ndimage.gaussian_filter(photo.crop, (LOOK_AROUND * len(photo.crop),) * 2 + (0,))
+    around = ndimage.gaussian_filter(photo.picture, (LOOK_AROUND * photo.crop_size,) * 2 + (0,))
     seen = sample(around, photo.camera.project(mesh.vertices)[:, :2])
     distance = np.linalg.norm(seen - matched, axis=1)
     share = rise(facing(mesh.vertices, mesh.normals, photo.camera), TRUSTED_FACING)
@@ -149,14 +159,14 @@ def _pattern(
     symmetric = sight.mirrored_confidence(mesh.vertices, mesh.normals)
     there = _nearest_values(mesh.vertices, matched, mirror, symmetric > 0)
     symmetric = symmetric * (1 - rise(np.linalg.norm(there - matched, axis=1), MIRRORED_STRANGE))
-    added = sample(photo.crop, photo.camera.project(mirror)[:, :2]) - there
+    added = sample(photo.picture, photo.camera.project(mirror)[:, :2]) - there
     return pattern + np.minimum(symmetric[start], symmetric[end])[:, None] * (added[end] - added[start])
 
 
-def _modelled(mesh: HeadMesh, camera: Camera) -> np.ndarray:
-    """How far the model's colours are believed at each vertex, [N] in [0, 1]: not where clothes leave the picture."""
-    below = rise(camera.project(mesh.vertices)[:, 1], BELOW)
-    return 1 - below * rise(_turned(mesh, camera), PATTERNED)
+def _modelled(mesh: HeadMesh, photo: Photo) -> np.ndarray:
+    """How far the model's colours are believed at each vertex, [N] in [0, 1]: not where clothes leave the photo."""
+    below = rise((photo.camera.project(mesh.vertices)[:, 1] - photo.bottom) * photo.widths, BELOW)
+    return 1 - below * rise(_turned(mesh, photo.camera), PATTERNED)
 
 
 def _turned(mesh: HeadMesh, camera: Camera) -> np.ndarray:
@@ -167,10 +177,12 @@ def _turned(mesh: HeadMesh, camera: Camera) -> np.ndarray:
 def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
     projected = photo.camera.project(mesh.vertices)[:, :2]
-    away = np.maximum(1 - rise(_turned(mesh, photo.camera), PATTERNED), rise(-projected[:, 1], ABOVE))
+    away = np.maximum(
+        1 - rise(_turned(mesh, photo.camera), PATTERNED), rise((photo.top - projected[:, 1]) * photo.widths, ABOVE)
+    )
     share = away * (1 - rise(confidence, GRAINED))
     unseen = np.flatnonzero(share)
-    strength = sample(contrast(photo.crop, photo.matte), projected)
+    strength = sample(contrast(photo.picture, photo.matte, photo.crop_size), projected)
     strength = carried(strength, confidence >= CERTAIN, unseen, mesh.vertices, matched)
     grain = np.zeros(len(share))
     grain[unseen] = share[unseen] * strength * strands(mesh.vertices[unseen])
@@ -199,7 +211,7 @@ def _finer(mesh: HeadMesh, confidence: np.ndarray, photo: Photo) -> tuple[HeadMe
     middle = (mesh.vertices[edges[:, 0]] + mesh.vertices[edges[:, 1]]) / 2
     shown = (mesh.colors[edges[:, 0]] + mesh.colors[edges[:, 1]]) / 2
     share = rise(sure, (0.5, CERTAIN))[:, None]
-    color = shown + share * (sample(photo.crop, photo.camera.project(middle)[:, :2]) - shown)
+    color = shown + share * (sample(photo.picture, photo.camera.project(middle)[:, :2]) - shown)
     chosen = np.abs(color - shown).max(1) > SPLIT_FROM
     vertices, triangles = split_edges((mesh.vertices, mesh.triangles), edges[chosen])
     normals = mesh.normals[edges[chosen, 0]] + mesh.normals[edges[chosen, 1]]

@@ -82,13 +82,14 @@ def extract_mesh(
     options: MeshOptions | None = None,
     *,
     photo: Photo | None = None,
+    around: Photo | None = None,
     matted: bool = False,
     progress: Progress = SILENT,
 ) -> HeadMesh:
     """The head mesh of `field`.
 
     Torn surfaces are mended. What a photo's outline bounds is drawn to it, not cut, and what no `photo` shows of a
-    surface is smoothed.
+    surface is smoothed. Its colours are taken from more of the photo `around` the crop, where there is more.
     With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
     nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
@@ -135,6 +136,6 @@ def extract_mesh(
     )
     if options.colors == "photo" and photo is not None:
         progress("colours", 0.3)
-        mesh = with_photo(mesh, photo, finer=options.triangles is None)
+        mesh = with_photo(mesh, around or photo, finer=options.triangles is None)
     progress("colours", 1.0)
     return mesh

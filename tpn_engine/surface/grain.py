@@ -25,15 +25,14 @@ COLOR_REACH = 2.0  # EG3D units that a colour distance of one is worth
 LATTICE = 64
 
 
-def contrast(crop: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """How much more than skin a crop [S, S, 3] is grained around each pixel of the person, [S, S], by its shade."""
-    size = len(crop)
-    grey = crop.mean(2)
+def contrast(picture: np.ndarray, matte: np.ndarray, crop_size: float) -> np.ndarray:
+    """How much more than skin a picture [S, S, 3] is grained around each pixel of the person, [S, S], by its shade."""
+    grey = picture.mean(2)
     person = (matte > 0.9).astype(np.float64)
 
     def around(values: np.ndarray, reach: float) -> np.ndarray:
-        share = np.maximum(ndimage.gaussian_filter(person, reach * size), 1e-3)
-        return ndimage.gaussian_filter(values * person, reach * size) / share
+        share = np.maximum(ndimage.gaussian_filter(person, reach * crop_size), 1e-3)
+        return ndimage.gaussian_filter(values * person, reach * crop_size) / share
 
     detail = grey / np.maximum(around(grey, COARSE), DARKEST) - 1
     return np.clip(np.sqrt(around(detail**2, WINDOW)) - PLAIN, 0, STRONGEST)

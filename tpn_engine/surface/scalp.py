@@ -26,22 +26,29 @@ def from_crown(vertices: np.ndarray) -> np.ndarray:
     return np.arccos((away @ CROWN / np.maximum(np.linalg.norm(away, axis=1), 1e-6)).clip(-1, 1))
 
 
-def tinted(colors: np.ndarray, vertices: np.ndarray, crop: np.ndarray, matte: np.ndarray, camera: Camera) -> np.ndarray:
+def tinted(
+    colors: np.ndarray,
+    vertices: np.ndarray,
+    picture: np.ndarray,
+    matte: np.ndarray,
+    camera: Camera,
+    crop_size: float,
+) -> np.ndarray:
     """Colours [N, 3] as bright as before, on the scalp in the tint of the photo's rim above the brows."""
-    tint = rim_tint(crop, matte, camera)
+    tint = rim_tint(picture, matte, camera, crop_size)
     if tint is None:
         return colors
     share = 1 - rise(np.degrees(from_crown(vertices)), SCALP)[:, None]
     return colors + share * (colors.mean(1, keepdims=True) * tint - colors)
 
 
-def rim_tint(crop: np.ndarray, matte: np.ndarray, camera: Camera) -> np.ndarray | None:
-    """The median colour [3] of the rim of a crop [S, S, 3], by its brightness; None where a photo shows no rim."""
-    size = len(crop)
-    inside = np.asarray(ndimage.distance_transform_edt(matte > 0.9)) / size
+def rim_tint(picture: np.ndarray, matte: np.ndarray, camera: Camera, crop_size: float) -> np.ndarray | None:
+    """The median colour [3] of the rim of a picture [S, S, 3], by its brightness; None where a photo shows no rim."""
+    size = len(picture)
+    inside = np.asarray(ndimage.distance_transform_edt(matte > 0.9)) / crop_size
     above = (np.arange(size)[:, None] + 0.5) / size < camera.project(BROWS)[0, 1]
     rim = (inside > RIM[0]) & (inside < RIM[1]) & above
-    if matte.min() > 0.9 or rim.sum() < ENOUGH * size**2:
+    if matte.min() > 0.9 or rim.sum() < ENOUGH * crop_size**2:
         return None
-    color = np.median(crop[rim], axis=0)
+    color = np.median(picture[rim], axis=0)
     return 1 + (color - color.mean()) / max(color.mean(), DARKEST)

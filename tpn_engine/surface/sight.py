@@ -10,7 +10,7 @@ from scipy import ndimage
 from tpn_engine.camera import Camera
 from tpn_engine.surface.raster import rasterize
 
-RASTER_SIZE = 256  # pixels of the depth picture: about the spacing of a 256^3 lattice's vertices
+RASTER_SIZE = 256  # pixels of the depth picture along the crop's edge: about the spacing of a 256^3 lattice's vertices
 DEPTH_JUMP = 0.03  # EG3D units between neighbouring pixels that mean an edge: 1 cm
 DEPTH_TOLERANCE = 0.006  # of a visible point, on top of the surface's slope
 STEEPEST = 6.0  # slope beyond which a point is not seen anyway
@@ -57,15 +57,19 @@ class Sight:
     clear: np.ndarray
 
     @classmethod
-    def of(cls, vertices: np.ndarray, triangles: np.ndarray, camera: Camera, matte: np.ndarray) -> Sight:
-        """`matte` [H, W] in [0, 1] is the person in the picture of `camera`."""
-        size = RASTER_SIZE
+    def of(
+        cls, vertices: np.ndarray, triangles: np.ndarray, camera: Camera, matte: np.ndarray, widths: float = 1.0
+    ) -> Sight:
+        """`matte` [H, W] in [0, 1] is the person in the picture of `camera`, `widths` crops wide."""
+        size = round(RASTER_SIZE * widths)
         depth = rasterize(vertices, triangles, camera, size).depth
         filled = np.where(np.isfinite(depth), depth, depth[np.isfinite(depth)].max(initial=0) + 1)
         jump = ndimage.maximum_filter(filled, 3) - ndimage.minimum_filter(filled, 3)
         edge = jump > DEPTH_JUMP
-        clear = rise(np.asarray(ndimage.distance_transform_edt(_framed(~edge)))[1:-1, 1:-1] / size, FROM_SILHOUETTE)
-        inside = np.asarray(ndimage.distance_transform_edt(_framed(matte > 0.9)))[1:-1, 1:-1] / len(matte)
+        clear = rise(
+            np.asarray(ndimage.distance_transform_edt(_framed(~edge)))[1:-1, 1:-1] * (widths / size), FROM_SILHOUETTE
+        )
+        inside = np.asarray(ndimage.distance_transform_edt(_framed(matte > 0.9)))[1:-1, 1:-1] * (widths / len(matte))
         centres = (np.indices((size, size))[::-1].reshape(2, -1).T + 0.5) / size
         clear = clear * rise(sample(inside, centres), FROM_MATTE_EDGE).reshape(size, size)
         return cls(camera, depth, clear)
