@@ -116,11 +116,12 @@ def _half_size_density(generator: Generator, planes: Tensor) -> Tensor:
     if generator.preset.plane_axes == "xy_xz_zx":  # rows of XZ are z; of ZX they are x, of YZ y's columns are z
         xz, yz = xz + yz.transpose(-1, -2), torch.zeros_like(yz)
     last_weight, last_bias = last.effective()  # type: ignore[union-attr]
+    # On the YZ plane z runs along the width and y along the height.
+    yz = yz + bias[:, None, None]
     slabs = []
     for z, share in enumerate(shares):
         layer = torch.lerp(behind[0], xy, share) if behind else xy
-        # On the YZ plane z runs along the width and y along the height.
-        hidden = layer + xz[:, :, z, None, :] + yz[:, :, :, z, None] + bias[:, None, None]
+        hidden = (layer + xz[:, :, z, None, :]).add_(yz[:, :, :, z, None])
         slabs.append(torch.einsum("bkhw,k->bhw", activation(hidden), last_weight[0]))
     return torch.stack(slabs, dim=1) + last_bias[0]
 
