@@ -32,7 +32,7 @@ from tpn_engine.views.pictures import SHOWN, checked_show, rgb_picture
 from tpn_engine.views.superresolution import super_resolve
 from tpn_engine.views.turntable import checked_turntable, write_turntable
 
-_DECODER, _AROUND = "decoder.", "surroundings."
+_DECODER, _AROUND, _AROUND_PARTS = "decoder.", "surroundings.", ("picture", "matte", "shown")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Capture:
         if more is None:
             return None
         camera = more.camera(self.camera)
-        return Photo(_unit(more.picture), _unit(more.matte), camera, more.widths, more.top, more.bottom)
+        return Photo(_unit(more.picture), _unit(more.matte), camera, more.widths, more.shown)
 
     def render(
         self,
@@ -185,7 +185,7 @@ class Capture:
             "matte": self.matte,
         }
         if self.surroundings is not None:
-            tensors |= {_AROUND + "picture": self.surroundings.picture, _AROUND + "matte": self.surroundings.matte}
+            tensors |= {_AROUND + name: getattr(self.surroundings, name) for name in _AROUND_PARTS}
         for key, value in self.field.decoder.state_dict().items():
             tensors[_DECODER + key] = _array(value)
         facts = {
@@ -203,7 +203,7 @@ class Capture:
             "provenance": self.provenance,
         }
         if (more := self.surroundings) is not None:
-            facts["surroundings"] = {"widths": more.widths, "top": more.top, "bottom": more.bottom}
+            facts["surroundings"] = {"widths": more.widths}
         write_capture_file(path, tensors, facts)
 
     @classmethod
@@ -252,7 +252,7 @@ def _surroundings(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Surr
     known = facts.get("surroundings")
     if known is None:
         return None
-    return Surroundings(tensors[_AROUND + "picture"], tensors[_AROUND + "matte"], **known)
+    return Surroundings(*(tensors[_AROUND + name] for name in _AROUND_PARTS), widths=known["widths"])
 
 
 def _unit(picture: np.ndarray) -> np.ndarray:

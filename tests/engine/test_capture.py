@@ -109,12 +109,15 @@ def test_more_of_the_photo_is_kept_and_colours_the_mesh(model: Model, tmp_path: 
     disc = disc_portrait()
     picture = np.zeros((768, 768, 3), np.float32)
     picture[..., 1] = 1
-    more = Surroundings(picture, np.ones((768, 768), np.float32), 1.5, 0.125, 1.0)
+    more = Surroundings(picture, np.ones((768, 768), np.float32), np.arange(768)[:, None] > np.zeros(768) + 96, 1.5)
     capture = invert(model, replace(disc, surroundings=more))
     capture.save(tmp_path / "more.capture")
     again = Capture.load(tmp_path / "more.capture")
     assert again.surroundings is not None
-    assert (again.surroundings.widths, again.surroundings.top, again.surroundings.bottom) == (1.5, 0.125, 1.0)
+    assert again.surroundings.widths == 1.5
+    np.testing.assert_array_equal(again.surroundings.shown, more.shown)
+    assert again.around is not None
+    assert again.around.rows == (97 / 768, 1.0)
     np.testing.assert_array_equal(again.surroundings.picture, (picture * 255).astype(np.uint8))
     assert again.surroundings.matte.min() == 255
     green = again.mesh(32, colors="photo", largest_component=True).colors

@@ -12,7 +12,8 @@ from surface_fields import ellipsoid_field
 
 from tpn_engine.camera import Camera
 from tpn_engine.nets.silhouette import Silhouette
-from tpn_engine.surface import HeadMesh, MeshOptions, extract_mesh
+from tpn_engine.portrait.portrait import Surroundings
+from tpn_engine.surface import HeadMesh, MeshOptions, Photo, extract_mesh
 from tpn_engine.surface.outline import drawn_to_outline
 from tpn_engine.surface.raster import rasterize
 
@@ -57,6 +58,38 @@ def test_the_sides_end_at_the_outline_and_stay_round(off: float) -> None:
     assert np.ptp(moved[on_rim, 2]) < belt
     inner = seen(points) < radius - 0.08
     np.testing.assert_allclose(moved[inner], points[inner], atol=1e-6)
+
+
+def around(matte: np.ndarray) -> Photo:
+    """A picture half as wide again as the crop, its matte [3/2 S, 3/2 S]."""
+    nothing = np.zeros(0)
+    camera = Surroundings(nothing, nothing, nothing, 1.5).camera(ROUND)
+    return Photo(np.zeros((*matte.shape, 3), np.float32), matte, camera, 1.5)
+
+
+def test_the_outline_is_the_same_in_a_wider_picture() -> None:
+    points = ball(0.25)
+    matte = disc(float(seen(points).max()) - 0.02)
+    wide = around(np.pad(matte, SIZE // 4)).silhouette(LEVEL, torch.device("cpu"))
+    crop = outline(matte)
+    moved = [drawn_to_outline(points, one, None) for one in (crop, wide)]
+    assert np.abs(moved[0] - points).max() > 0.01
+    np.testing.assert_allclose(moved[1], moved[0], atol=5e-4)
+    places = torch.from_numpy(np.random.default_rng(0).uniform(-0.25, 0.25, (500, 3)).astype(np.float32))
+    bounds = [one.bound(places).clamp(-1e4, 1e4) for one in (crop, wide)]
+    torch.testing.assert_close(bounds[1], bounds[0], atol=100.0, rtol=0.02)
+
+
+def test_a_wider_picture_bounds_what_leaves_the_crop_but_not_what_the_photo_does_not_show() -> None:
+    high = torch.tensor([[0.0, 0.48, 0.0], [0.0, 0.0, 0.0]])
+    assert torch.isinf(outline(disc(0.4)).bound(high)[0])
+    matte = np.pad(disc(0.4), SIZE // 4)
+    wide = around(matte)
+    bound = wide.silhouette(LEVEL, torch.device("cpu")).bound(high)
+    assert bound[0] < LEVEL < bound[1]
+    shown = np.arange(len(matte))[:, None] + np.zeros(len(matte)) > SIZE // 4
+    unknown = replace(wide, shown=shown).silhouette(LEVEL, torch.device("cpu")).bound(high)
+    assert (unknown > LEVEL).all()
 
 
 def test_moves_grow_toward_the_outline_without_a_fold() -> None:

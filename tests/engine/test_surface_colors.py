@@ -104,7 +104,7 @@ def test_the_back_goes_on_in_the_colours_of_the_front(painted: HeadMesh):
 def test_more_of_the_photo_reaches_farther_and_changes_nothing_else():
     mesh = ellipsoid(scale=1.6)  # leaves the crop above and below
     crop, matte = picture(mesh, FRONT)
-    more = Surroundings(np.zeros(0), np.zeros(0), 1.5, 0.0, 1.0).camera(FRONT)
+    more = Surroundings(np.zeros(0), np.zeros(0), np.zeros(0), 1.5).camera(FRONT)
     # The checker of a picture half as wide again, moved and scaled so that the crop is in its middle.
     size = round(1.5 * SIZE)
     covered = rasterize(mesh.vertices, mesh.triangles, more, size).triangle >= 0

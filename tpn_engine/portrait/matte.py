@@ -47,15 +47,13 @@ class Matter:
             return _own(person, shown, landmarks), None
         person, seen = self._person(wide)
         margin = (size - CROP_SIZE) / 2
-        rows = np.flatnonzero(known.max(axis=1) > 0.5)
         surroundings = Surroundings(
             picture=wide,
             matte=_own(
                 follow_edges(person, seen, _to_tensor(wide), 1.0), known, landmarks + np.array([margin, margin, 0])
             ),
+            shown=known > 0.5,
             widths=SURROUNDINGS,
-            top=float(rows[0] / size),
-            bottom=float((rows[-1] + 1) / size),
         )
         return _own(follow_edges(person, seen, _to_tensor(crop), SURROUNDINGS), shown, landmarks), surroundings
 

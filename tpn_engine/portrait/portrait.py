@@ -21,15 +21,14 @@ class PortraitWarning:
 class Surroundings:
     """What a photo shows around the aligned crop, `widths` crops wide and at the crop's scale, the crop in its middle.
 
-    `picture` [S, S, 3] and `matte` [S, S] as those of the crop, float32 in [0, 1], in a capture uint8. The photo itself
-    begins at the height `top` and ends at `bottom`, 0 the upper and 1 the lower edge of the picture.
+    `picture` [S, S, 3] and `matte` [S, S] as those of the crop, float32 in [0, 1], in a capture uint8. `shown` [S, S]
+    bool: where the photo itself lies; the rest is made up.
     """
 
     picture: np.ndarray
     matte: np.ndarray
+    shown: np.ndarray
     widths: float
-    top: float
-    bottom: float
 
     def camera(self, source: Camera) -> Camera:
         """The camera that took it, where `source` took the crop."""

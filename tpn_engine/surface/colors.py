@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 
 from tpn_engine.camera import Camera
 from tpn_engine.nets.field import TriplaneField
+from tpn_engine.nets.silhouette import Silhouette
 from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import carried, contrast, strands
 from tpn_engine.surface.membrane import edge_lengths, membrane, mesh_edges
@@ -42,20 +43,32 @@ SPLITS = 2  # of an edge of a 256^3 lattice: then it is shorter than a pixel
 class Photo:
     """The aligned crop, or more of the photo: picture [S, S, 3], the person's matte [S, S], float32 in [0, 1], camera.
 
-    The picture is `widths` crops wide. The photo begins at the height `top` of it and ends at `bottom`, from 0 to 1.
+    The picture is `widths` crops wide; of it the photo itself is `shown` [S, S] bool, None means all.
     """
 
     picture: np.ndarray
     matte: np.ndarray
     camera: Camera
     widths: float = 1.0
-    top: float = 0.0
-    bottom: float = 1.0
+    shown: np.ndarray | None = None
 
     @property
     def crop_size(self) -> float:
         """Pixels along the crop's edge."""
         return len(self.picture) / self.widths
+
+    @property
+    def rows(self) -> tuple[float, float]:
+        """The heights between which the photo lies, 0 the upper and 1 the lower edge of the picture."""
+        if self.shown is None:
+            return 0.0, 1.0
+        rows = np.flatnonzero(self.shown.any(axis=1))
+        return rows[0] / len(self.shown), (rows[-1] + 1) / len(self.shown)
+
+    def silhouette(self, level: float, device: torch.device) -> Silhouette:
+        """The outline of the person as a bound of a field of this iso-level; beyond the photo nothing is bounded."""
+        person = self.matte if self.shown is None else np.where(self.shown, self.matte, 1)
+        return Silhouette.of(person, torch.from_numpy(self.camera.label).to(device), level, self.widths)
 
 
 def vertex_colors(field: TriplaneField, vertices: np.ndarray) -> np.ndarray:
@@ -165,7 +178,7 @@ def _pattern(
 
 def _modelled(mesh: HeadMesh, photo: Photo) -> np.ndarray:
     """How far the model's colours are believed at each vertex, [N] in [0, 1]: not where clothes leave the photo."""
-    below = rise((photo.camera.project(mesh.vertices)[:, 1] - photo.bottom) * photo.widths, BELOW)
+    below = rise((photo.camera.project(mesh.vertices)[:, 1] - photo.rows[1]) * photo.widths, BELOW)
     return 1 - below * rise(_turned(mesh, photo.camera), PATTERNED)
 
 
@@ -178,7 +191,7 @@ def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.nda
     """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
     projected = photo.camera.project(mesh.vertices)[:, :2]
     away = np.maximum(
-        1 - rise(_turned(mesh, photo.camera), PATTERNED), rise((photo.top - projected[:, 1]) * photo.widths, ABOVE)
+        1 - rise(_turned(mesh, photo.camera), PATTERNED), rise((photo.rows[0] - projected[:, 1]) * photo.widths, ABOVE)
     )
     share = away * (1 - rise(confidence, GRAINED))
     unseen = np.flatnonzero(share)

@@ -27,7 +27,7 @@ from tpn_engine.surface.outline import BEYOND, drawn_to_outline
 from tpn_engine.surface.settle import cut, settle_collar, settle_fringe
 
 MAX_RESOLUTION = 1024
-# Widths of the photo. Each bend of a matte's outline is a ridge all along the head's side, so that it is smoothed. That
+# Widths of the crop. Each bend of a matte's outline is a ridge all along the head's side, so that it is smoothed. That
 # draws it in where it is round, as facets of a mesh do, and strands of hair lie beyond it: half a pixel in all.
 OUTLINE, DRAWN_IN = 1 / 85, 0.001
 
@@ -89,7 +89,7 @@ def extract_mesh(
     """The head mesh of `field`.
 
     Torn surfaces are mended. What a photo's outline bounds is drawn to it, not cut, and what no `photo` shows of a
-    surface is smoothed. Its colours are taken from more of the photo `around` the crop, where there is more.
+    surface is smoothed. Outline and colours are those of more of the photo `around` the crop, where there is more.
     With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
     nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
@@ -97,8 +97,11 @@ def extract_mesh(
     options = options or MeshOptions()
     if options.colors == "photo" and photo is None:
         raise OptionError("There is no photo to take the colours from: ask for the model's.")
-    outline = field.silhouette and field.silhouette.smoothed(OUTLINE).wider(DRAWN_IN)
+    outline = field.silhouette
     if outline is not None:
+        if around is not None:
+            outline = around.silhouette(outline.level, outline.label.device)
+        outline = outline.smoothed(OUTLINE).wider(DRAWN_IN)
         field = replace(field, silhouette=outline.wider(BEYOND))
     lattice = Lattice(options.resolution, field.box, options.trim)
     density = surface_density(field, lattice, options.level, progress).values

@@ -15,7 +15,7 @@ from tpn_engine.nets.silhouette import Silhouette
 from tpn_engine.surface.settle import off_floor
 from tpn_engine.surface.sight import rise, sample
 
-# Widths of the photo.
+# Widths of the crop.
 BEYOND, WITHIN = 0.03, 0.012  # by how much a head may be wider than the outline, or narrower, to be drawn to it
 BAND = 0.05  # inside the outline, in which surfaces move
 APART = 0.012  # between pixels of which one at least shows a vertex on the head's rim
@@ -31,13 +31,15 @@ def drawn_to_outline(vertices: np.ndarray, silhouette: Silhouette, floor: float 
     camera = Camera.from_label(silhouette.label.cpu().numpy())
     distance = silhouette.distance[0, 0].cpu().numpy().astype(np.float64)
     places, depth = np.split(camera.project(vertices), [2], axis=1)
-    moves = sample(_moves(distance, _excess(distance, places)), places.clip(0, 1))
-    moved = moves * depth / camera.intrinsics.diagonal()[:2] @ camera.pose[:3, :2].T
+    crop_size = silhouette.crop_size
+    moves = sample(_moves(distance, _excess(distance, places, crop_size), crop_size), places.clip(0, 1))
+    focal = camera.intrinsics.diagonal()[:2] * silhouette.widths
+    moved = moves * depth / focal @ camera.pose[:3, :2].T
     moved[:, 1] *= off_floor(vertices, floor)
     return (vertices + moved).astype(np.float32)
 
 
-def _excess(distance: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _excess(distance: np.ndarray, places: np.ndarray, crop_size: float) -> np.ndarray:
     """By how much the head at `places` [N, 2] is wider than the outline nearest to each pixel, [S, S], in widths."""
     size = len(distance)
     outline = _outline(distance)
@@ -50,9 +52,9 @@ def _excess(distance: np.ndarray, places: np.ndarray) -> np.ndarray:
     pixels = (places[framed] * size).astype(int).clip(0, size - 1)
     reached = np.full(size * size, -np.inf)
     np.maximum.at(reached, nearest[pixels[:, 1], pixels[:, 0]], beyond)
-    reached = ndimage.maximum_filter(reached.reshape(size, size), round(APART * size))
+    reached = ndimage.maximum_filter(reached.reshape(size, size), round(APART * crop_size))
     known = outline & np.isfinite(reached) & (reached > -WITHIN)
-    deviation = ALONG * size
+    deviation = ALONG * crop_size
     weight = ndimage.gaussian_filter(known.astype(np.float64), deviation)
     total = ndimage.gaussian_filter(np.where(known, reached.clip(-WITHIN, BEYOND), 0), deviation)
     return (total / np.maximum(weight, 1e-9)).ravel()[nearest]
@@ -64,12 +66,11 @@ def _outline(distance: np.ndarray) -> np.ndarray:
     return inside & ~ndimage.binary_erosion(inside, border_value=1)
 
 
-def _moves(distance: np.ndarray, excess: np.ndarray) -> np.ndarray:
+def _moves(distance: np.ndarray, excess: np.ndarray, crop_size: float) -> np.ndarray:
     """How far what each pixel shows moves, [S, S, 2] in widths along u and v."""
-    size = len(distance)
-    smooth = ndimage.gaussian_filter(distance, GENTLE * size, mode="nearest")
+    smooth = ndimage.gaussian_filter(distance, GENTLE * crop_size, mode="nearest")
     slope = np.stack(np.gradient(smooth)[::-1], axis=-1)
     inward = slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-9)
     share = 1 - rise(distance + excess, (0.0, BAND))
     moves = inward * (excess * share)[..., None]
-    return ndimage.gaussian_filter(moves, (GENTLE * size, GENTLE * size, 0), mode="nearest")
+    return ndimage.gaussian_filter(moves, (GENTLE * crop_size, GENTLE * crop_size, 0), mode="nearest")
