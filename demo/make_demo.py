@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -22,7 +23,8 @@ from tpn_engine import Capture, Engine, HeadMesh
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the add-on lies, which is never installed
 
 FRAMES, SIZE = 48, 512
-YAWS = (-40, -20, 20, 40)
+YAWS = (-60, -30, 30, 60)  # degrees, from which the mesh is shown
+SHAPE_YAW = 30
 AROUND, ROW = 12, 6  # pictures of the mesh in a turn, and in a row of the sheet
 BACKDROP = (0.03, 0.031, 0.034)  # linear; dark grey lets dark hair and pale skin stand out alike
 
@@ -41,15 +43,14 @@ def main() -> None:
         mesh = capture.mesh()
         mesh.save(out / "head.glb")
         mesh.save(out / "head.obj")
-    with step("Views around the head"):
+    with step("The source camera's view"):
         source = capture.render(size=TILE)
-        views = [(f"{yaw:+d}°", capture.render(yaw=yaw, size=TILE)) for yaw in YAWS]
     with tempfile.TemporaryDirectory() as scratch, step("Blender: head.blend and turntable.mp4"):
-        meshes, around = blender_part(capture, mesh, out, Path(scratch))
+        front, sides, turn = blender_part(capture, mesh, out, Path(scratch))
     crop = Image.fromarray(capture.crop)
     first_row = [("portrait", Image.open(photo)), ("aligned crop", crop), ("source view", source)]
-    contact_sheet([first_row + meshes[:2], views + meshes[2:]]).save(out / "sheet.png")
-    contact_sheet([around[at : at + ROW] for at in range(0, AROUND, ROW)]).save(out / "around.png")
+    contact_sheet([first_row + front, sides]).save(out / "sheet.png")
+    contact_sheet([turn[at : at + ROW] for at in range(0, AROUND, ROW)]).save(out / "around.png")
     print(
         f"Done: see {out / 'sheet.png'}, {out / 'around.png'}, {out / 'turntable.mp4'}, {out / 'head.blend'}",
         flush=True,
@@ -59,13 +60,14 @@ def main() -> None:
 Captioned = list[tuple[str, Image.Image]]
 
 
-def blender_part(capture: Capture, mesh: HeadMesh, out: Path, scratch: Path) -> tuple[Captioned, Captioned]:
-    """Builds and saves the scene, renders the turntable; returns some pictures of the mesh, and some all around it."""
+def blender_part(capture: Capture, mesh: HeadMesh, out: Path, scratch: Path) -> tuple[Captioned, Captioned, Captioned]:
+    """Builds and saves the scene, renders the turntable; returns pictures of the mesh: front, sides, all around."""
     os.environ["BLENDER_USER_RESOURCES"] = str(scratch / "profile")  # not the user's own Blender settings
     with output_to(out / "blender.log"):
         import bpy
 
         from blender_addon.scene import HeadArrays, RenderOptions, build_head, render_orbit, render_still
+        from blender_addon.scene.cameras import around, frame_head
 
         bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
@@ -87,18 +89,21 @@ def blender_part(capture: Capture, mesh: HeadMesh, out: Path, scratch: Path) -> 
         bpy.ops.wm.save_as_mainfile(filepath=str((out / "head.blend").absolute()), compress=True)
 
         render_orbit(scene, head, out / "turntable.mp4", RenderOptions(width=SIZE, height=SIZE), FRAMES)
-        pictures = []
-        for caption, camera, options in (
-            ("head mesh, front", head.ring[0], RenderOptions()),
-            ("head mesh, 45°", head.ring[1], RenderOptions()),
-            ("its shape, 45°", head.ring[1], RenderOptions(look="clay")),
-        ):
+        camera, framing = head.ring[0], frame_head(mesh.vertices)
+
+        def seen(caption: str, yaw: float, options: RenderOptions) -> tuple[str, Image.Image]:
+            camera.matrix_basis = around(framing, math.radians(yaw))
             render_still(scene, head, camera, scratch / "mesh.png", options)
-            pictures.append((caption, Image.open(scratch / "mesh.png").convert("RGB")))
+            return caption, Image.open(scratch / "mesh.png").convert("RGB")
+
+        clay = RenderOptions(look="clay")
+        front = [seen("head mesh, front", 0, RenderOptions()), seen("its shape, front", 0, clay)]
+        sides = [seen(f"{yaw:+d}°", yaw, RenderOptions()) for yaw in YAWS]
+        sides.append(seen(f"its shape, {SHAPE_YAW:+d}°", SHAPE_YAW, clay))
         render_orbit(scene, head, scratch / "around", RenderOptions(width=TILE, height=TILE), AROUND)
         files = sorted((scratch / "around").glob("*.png"))
-        around = [(f"{360 * at // AROUND}°", Image.open(file).convert("RGB")) for at, file in enumerate(files)]
-        return pictures, around
+        turn = [(f"{360 * at // AROUND}°", Image.open(file).convert("RGB")) for at, file in enumerate(files)]
+        return front, sides, turn
 
 
 @contextmanager
