@@ -25,6 +25,7 @@ from tpn_engine.surface.mend import mend
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.outline import BEYOND, drawn_to_outline
 from tpn_engine.surface.settle import cut, settle_collar, settle_fringe
+from tpn_engine.surface.streaks import even_colors
 
 MAX_RESOLUTION = 1024
 # Widths of the crop. Each bend of a matte's outline is a ridge all along the head's side, so that it is smoothed. That
@@ -125,19 +126,17 @@ def extract_mesh(
     if options.solid:
         surface = watertight(surface)
     progress("colours", 0.0)
-    vertices, triangles = surface
-    colors = vertex_colors(field, vertices)
+    placed, triangles = surface
+    vertices = placed
     if field.surface is not None and photo is not None:
         vertices = calmed(vertices, triangles, photo.camera, options.floor)
     if outline is not None:
         vertices = drawn_to_outline(vertices, outline, options.floor)
-    mesh = HeadMesh(
-        vertices=vertices,
-        triangles=triangles,
-        normals=smooth_normals(vertices, triangles),
-        colors=colors,
-    )
-    if options.colors == "photo" and photo is not None:
+    normals = smooth_normals(vertices, triangles)
+    if options.colors == "model" or photo is None:
+        mesh = HeadMesh(vertices, triangles, normals, vertex_colors(field, placed))
+    else:
+        mesh = HeadMesh(vertices, triangles, normals, even_colors(field, placed, normals))
         progress("colours", 0.3)
         mesh = with_photo(mesh, around or photo, finer=options.triangles is None)
     progress("colours", 1.0)
