@@ -30,6 +30,16 @@ MODULES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_settings_of_this_machine() -> Iterator[None]:
+    """Where pip is told of other folders or held to other versions, it would not take these wheels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        for name in ("PIP_FIND_LINKS", "PIP_CONSTRAINT"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything a tiny engine needs."""

@@ -84,7 +84,7 @@ def test_fits_follow_the_landmarks_if_asked(model: Model, portrait: Portrait, me
         options = make_options(method, short | {"landmark_weight": weight})
         return invert(model, portrait, method=method, options=options).provenance["fits"]
 
-    without, with_landmarks = made(0.0), made(2.0)
+    without, with_landmarks = made(0.0), made(20.0)  # so much that other codes don't outweigh it
     for stage in without:
         assert with_landmarks[stage]["first_loss"] > without[stage]["first_loss"]
 

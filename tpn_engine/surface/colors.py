@@ -16,7 +16,7 @@ from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import carried, contrast, strands
 from tpn_engine.surface.membrane import edge_lengths, membrane, mesh_edges
 from tpn_engine.surface.mesh import HeadMesh
-from tpn_engine.surface.scalp import tinted
+from tpn_engine.surface.scalp import on_scalp, tinted
 from tpn_engine.surface.sight import Sight, facing, rise, sample
 
 CERTAIN = 0.97  # confidence from which a vertex has the photo's own pixel
@@ -31,9 +31,10 @@ TRUSTED_FACING = (0.5, 0.8)
 LOOK_AROUND = 0.008  # widths of the crop over which the photo is averaged for that
 MIRRORED_STRANGE = (0.06, 0.2)
 # Strands are made up behind and above the picture. They give way to the photo's detail between these confidences, and
-# to the model's pattern between these cosines to the nearer of the camera and the front: cheeks have none.
+# to the model's pattern between these cosines to the nearer of the camera and the front: cheeks have none, the sides of
+# a scalp have.
 GRAINED = (0.0, 0.5)
-PATTERNED = (-0.35, 0.15)
+PATTERNED, PATTERNED_SCALP = (-0.35, 0.15), (0.2, 0.7)
 ABOVE, BELOW = (0.0, 0.03), (-0.05, 0.0)  # widths of the crop, from where the photo begins up and where it ends down
 SPLIT_FROM = 0.025  # sRGB: how far the photo is from an edge's own colour in its middle, to split it
 SPLITS = 2  # of an edge of a 256^3 lattice: then it is shorter than a pixel
@@ -190,9 +191,10 @@ def _turned(mesh: HeadMesh, camera: Camera) -> np.ndarray:
 def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
     projected = photo.camera.project(mesh.vertices)[:, :2]
-    away = np.maximum(
-        1 - rise(_turned(mesh, photo.camera), PATTERNED), rise((photo.rows[0] - projected[:, 1]) * photo.widths, ABOVE)
-    )
+    turned = _turned(mesh, photo.camera)
+    scalp = on_scalp(mesh.vertices) * (1 - rise(turned, PATTERNED_SCALP))
+    above = rise((photo.rows[0] - projected[:, 1]) * photo.widths, ABOVE)
+    away = np.maximum(np.maximum(1 - rise(turned, PATTERNED), scalp), above)
     share = away * (1 - rise(confidence, GRAINED))
     unseen = np.flatnonzero(share)
     strength = sample(contrast(photo.picture, photo.matte, photo.crop_size), projected)

@@ -26,6 +26,11 @@ def from_crown(vertices: np.ndarray) -> np.ndarray:
     return np.arccos((away @ CROWN / np.maximum(np.linalg.norm(away, axis=1), 1e-6)).clip(-1, 1))
 
 
+def on_scalp(vertices: np.ndarray) -> np.ndarray:
+    """How far vertices [N, 3] lie on the scalp, [N] in [0, 1]: ears and nape don't."""
+    return 1 - rise(np.degrees(from_crown(vertices)), SCALP)
+
+
 def tinted(
     colors: np.ndarray,
     vertices: np.ndarray,
@@ -38,7 +43,7 @@ def tinted(
     tint = rim_tint(picture, matte, camera, crop_size)
     if tint is None:
         return colors
-    share = 1 - rise(np.degrees(from_crown(vertices)), SCALP)[:, None]
+    share = on_scalp(vertices)[:, None]
     return colors + share * (colors.mean(1, keepdims=True) * tint - colors)
 
 
