@@ -17,7 +17,7 @@ from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import strands
 from tpn_engine.surface.membrane import membrane, mesh_edges
 from tpn_engine.surface.raster import rasterize
-from tpn_engine.surface.scalp import tinted
+from tpn_engine.surface.scalp import on_scalp, tinted
 from tpn_engine.surface.sight import Sight, facing, sample
 
 FRONT = Camera.orbit(0, 0, look_at=(0, 0, 0))
@@ -187,6 +187,15 @@ def test_hair_that_nobody_saw_is_as_rough_as_the_hair_that_is_seen_and_skin_is_n
         assert 0.2 * contrast < hair < 1.2 * contrast
     else:
         assert hair < 0.05
+
+
+def test_the_sides_of_a_scalp_have_strands_and_cheeks_have_none():
+    mesh, photo = haired(ellipsoid((0.0, 0.0, -0.1)), 0.15)
+    painted = with_photo(mesh, photo, finer=False)
+    turned = (mesh.normals[:, 2] > 0.15) & (mesh.normals[:, 2] < 0.3)  # so far that the photo doesn't tell
+    scalp = on_scalp(mesh.vertices)
+    assert roughness(painted, turned & (scalp > 0.3)) > 0.03
+    assert roughness(painted, turned & (scalp < 0.01) & (mesh.vertices[:, 1] < 0)) < 0.005
 
 
 def test_the_models_hairline_is_on_the_back():
