@@ -200,10 +200,9 @@ class Capture:
             "matted": self.matted,
             "silhouette": self.field.silhouette is not None,
             "surface": self.field.surface,
+            "surroundings": self.surroundings and self.surroundings.widths,
             "provenance": self.provenance,
         }
-        if (more := self.surroundings) is not None:
-            facts["surroundings"] = {"widths": more.widths}
         write_capture_file(path, tensors, facts)
 
     @classmethod
@@ -249,10 +248,10 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
 
 
 def _surroundings(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Surroundings | None:
-    known = facts.get("surroundings")
-    if known is None:
+    widths = facts.get("surroundings")
+    if widths is None:
         return None
-    return Surroundings(*(tensors[_AROUND + name] for name in _AROUND_PARTS), widths=known["widths"])
+    return Surroundings(*(tensors[_AROUND + name] for name in _AROUND_PARTS), widths=widths)
 
 
 def _unit(picture: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from torch import Tensor
 from tpn_engine.camera import Camera
 from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface, person_columns
 from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.labels import mirrored_label
 from tpn_engine.nets.presets import PlaneAxes
-from tpn_engine.nets.triplanenet import mirrored_label
 
 LEVEL = 0.3
 

@@ -24,6 +24,7 @@ from tpn_engine.nets.discriminator import (
 )
 from tpn_engine.nets.field import TriplaneField, plane_coordinates, sample_planes
 from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.labels import mirrored_label
 from tpn_engine.nets.layers import (
     FullyConnected,
     downsample2d,
@@ -44,7 +45,7 @@ from tpn_engine.nets.presets import (
 )
 from tpn_engine.nets.stylegan2 import MappingNetwork, ToImage
 from tpn_engine.nets.superresolution import SuperResolution
-from tpn_engine.nets.triplanenet import mirrored_label, resized
+from tpn_engine.nets.triplanenet import resized
 from tpn_engine.nets.volume import (
     Rendering,
     box_limits,

@@ -19,7 +19,7 @@ from tpn_engine.portrait.align import crop_window, turned
 from tpn_engine.portrait.detect import FaceDetector, suppress_overlaps
 from tpn_engine.portrait.face_landmarks import FaceLandmarkNet
 from tpn_engine.portrait.landmarks import mirrored_indices, roll
-from tpn_engine.portrait.matte import around_face, follow_edges
+from tpn_engine.portrait.matte import around_face, follow_edges, guided
 from tpn_engine.portrait.pose import fit_camera, head_pose, world_landmarks
 from tpn_engine.portrait.segmentation import SegmentationNet
 from tpn_engine.portrait.weights import load_net
@@ -132,7 +132,7 @@ def test_matte_follows_edges():
     distance = np.hypot(x - 128, y - 128)
     guide = torch.from_numpy(np.where(distance < radius, 0.8, 0.2)).float().expand(1, 3, -1, -1)
     coarse = torch.from_numpy(1 / (1 + np.exp(distance - radius - 1))).float()[None, None]
-    matte = follow_edges(coarse, guide, crop, zoom=1.5)[0, 0].numpy()
+    matte = follow_edges(*guided(coarse, guide), crop, zoom=1.5)[0, 0].numpy()
     assert np.abs(matte - disc).mean() < 0.03
     assert (matte[disc].min(), matte[~disc].max()) == pytest.approx((1, 0), abs=0.35)
 

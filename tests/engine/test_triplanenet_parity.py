@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from tpn_engine.nets.generator import GeneratedView, Generator
+from tpn_engine.nets.labels import mirrored_label
 from tpn_engine.nets.presets import (
     GeneratorPreset,
     Preset,
@@ -23,7 +24,7 @@ from tpn_engine.nets.presets import (
     ffhq512_128,
 )
 from tpn_engine.nets.psp_encoder import PspEncoder
-from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet, mirrored_label
+from tpn_engine.nets.triplanenet import Pivot, TriPlaneNet
 
 Size = Literal["full", "tiny"]
 

@@ -22,6 +22,7 @@ from tpn_engine.inversion.psp import pivot_of
 from tpn_engine.inversion.stages import Stages
 from tpn_engine.inversion.subject import Inversion, Subject
 from tpn_engine.inversion.unseen import Unseen
+from tpn_engine.nets.labels import moved_label, rotation
 
 # Offsets are a sum of maps, this many times smaller than the planes: what each learns of the rate. Adam moves
 # every texel alike, so a fine map alone would turn the noise of the random pixels into a ragged surface.
@@ -96,9 +97,4 @@ def moved(label: Tensor, motion: Tensor) -> Tensor:
 
     `motion` [6]: a rotation vector in radians, then a shift in EG3D units.
     """
-    x, y, z = motion[:3]
-    zero = torch.zeros_like(x)
-    turn = torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3))
-    pose = label[:, :16].view(4, 4)
-    upper = torch.cat([turn @ pose[:3, :3], turn @ pose[:3, 3:] + motion[3:, None]], dim=1)
-    return torch.cat([upper.flatten(), label[0, 12:]])[None]
+    return moved_label(label, rotation(motion[:3]), motion[3:])

@@ -5,22 +5,20 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from tpn_engine.camera import Camera
 from tpn_engine.errors import ModelError
 from tpn_engine.nets.front import FrontSurface, front_pictures, front_surface, person_columns
 from tpn_engine.nets.generator import Generator
+from tpn_engine.nets.labels import mirrored_label
 from tpn_engine.nets.lifting import lift
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.psp_encoder import PspEncoder
 from tpn_engine.nets.refiner import Refiner
 
 _TURNED = 0.4  # cosine between the front and the z axis below which detail fades
-_MIRROR_SIGNS = Camera(np.ones((4, 4), np.float32), np.ones((3, 3), np.float32)).mirrored().label
 
 
 @dataclass(frozen=True)
@@ -193,8 +191,3 @@ def resized(photo: Tensor, size: int) -> Tensor:
     if photo.shape[-2:] == (size, size):
         return photo
     return interpolate(photo, size=(size, size), mode="bilinear", align_corners=False)
-
-
-def mirrored_label(label: Tensor) -> Tensor:
-    """Labels [B,25] of the cameras that see the mirrored world as the given ones see the world."""
-    return label * label.new_tensor(_MIRROR_SIGNS)

@@ -43,19 +43,13 @@ class Matter:
         size = round(SURROUNDINGS * CROP_SIZE)
         wide, known = cut_crop(photo, window.widened(SURROUNDINGS), size)
         if known.mean() < ENOUGH_KNOWN:
-            person = follow_edges(*self._person(crop), _to_tensor(crop), 1.0)
+            person = follow_edges(*guided(*self._person(crop)), _to_tensor(crop), 1.0)
             return _own(person, shown, landmarks), None
-        person, seen = self._person(wide)
-        margin = (size - CROP_SIZE) / 2
-        surroundings = Surroundings(
-            picture=wide,
-            matte=_own(
-                follow_edges(person, seen, _to_tensor(wide), 1.0), known, landmarks + np.array([margin, margin, 0])
-            ),
-            shown=known > 0.5,
-            widths=SURROUNDINGS,
-        )
-        return _own(follow_edges(person, seen, _to_tensor(crop), SURROUNDINGS), shown, landmarks), surroundings
+        lines = guided(*self._person(wide))
+        margin = np.array([(size - CROP_SIZE) / 2] * 2 + [0])
+        around = _own(follow_edges(*lines, _to_tensor(wide), 1.0), known, landmarks + margin)
+        person = follow_edges(*lines, _to_tensor(crop), SURROUNDINGS)
+        return _own(person, shown, landmarks), Surroundings(wide, around, known > 0.5, SURROUNDINGS)
 
     def _person(self, picture: np.ndarray) -> tuple[Tensor, Tensor]:
         """The net's matte [1, 1, 256, 256] of a picture and of its mirror image, and what it saw [1, 3, 256, 256]."""
@@ -77,11 +71,10 @@ def _to_tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None]
 
 
-def follow_edges(matte: Tensor, guide: Tensor, crop: Tensor, zoom: float) -> Tensor:
-    """The matte [1, 1, h, w] of the crop's surroundings, `zoom` as wide, on the crop [1, 3, H, W] itself.
+def guided(matte: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    """The matte [1, 1, h, w] around each pixel as a linear function of the colour of `guide` [1, 3, h, w], in [0, 1].
 
-    Fast guided filter (He and Sun, 2015), so that it follows the crop's edges: around each pixel the
-    matte is a linear function of the colour of `guide` [1, 3, h, w], the surroundings. All in [0, 1].
+    Slopes [1, 3, h, w] and offsets [1, 1, h, w] of a fast guided filter (He and Sun, 2015).
     """
     color, person = guide.double(), matte.double()
     pairs = (color[:, :, None] * color[:, None]).flatten(1, 2)
@@ -92,7 +85,16 @@ def follow_edges(matte: Tensor, guide: Tensor, crop: Tensor, zoom: float) -> Ten
     shared = (mean_both - mean_color * mean_person).permute(0, 2, 3, 1)
     slope = torch.linalg.solve(covariance, shared).permute(0, 3, 1, 2)
     offset = mean_person - (slope * mean_color).sum(dim=1, keepdim=True)
-    slope, offset = (_crop_part(mean, crop.shape[3], zoom) for mean in _box_means(slope, offset))
+    slope, offset = _box_means(slope, offset)
+    return slope, offset
+
+
+def follow_edges(slope: Tensor, offset: Tensor, crop: Tensor, zoom: float) -> Tensor:
+    """The matte [1, 1, H, W] that follows the edges of `crop` [1, 3, H, W], in [0, 1].
+
+    `slope` and `offset` are of the crop's surroundings, `zoom` as wide, as `guided` has them.
+    """
+    slope, offset = (_crop_part(part, crop.shape[3], zoom) for part in (slope, offset))
     return ((slope * crop).sum(dim=1, keepdim=True) + offset).clamp(0, 1).float()
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tpn_engine.nets.labels import rotation
 from tpn_engine.training.views import Views
 
 GREY_SHARE = 0.04  # of heads seen in black-and-white
@@ -49,9 +50,7 @@ def misplaced(views: Views, random: torch.Generator) -> Views:
     moved = (torch.rand(heads, 1, generator=random, device=device) < MOVED_SHARE).float()
     angles = torch.randn(heads, 3, generator=random, device=device) * views.label.new_tensor(TURN) * moved
     shift = torch.randn(heads, 3, generator=random, device=device) * SHIFT * moved
-    x, y, z = angles.unbind(-1)
-    zero = torch.zeros_like(x)
-    turn = torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).view(-1, 3, 3))
+    turn = rotation(angles)
     face = views.label.new_tensor(FACE)
     return views.moved(turn, shift + face - turn @ face)
 

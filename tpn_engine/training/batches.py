@@ -41,7 +41,7 @@ class Batch:
 
 def source_views(views: Views, random: torch.Generator) -> Tensor:
     """For each head the index [B] of a random view that can serve as a portrait; the first where none can."""
-    position = views.label[..., :16].unflatten(-1, (4, 4))[..., :3, 3]
+    position = views.poses[..., :3, 3]
     yaw = torch.atan2(position[..., 0], position[..., 2]).rad2deg()
     chances = (yaw.abs() <= SOURCE_YAW_LIMIT).float()
     chances[:, 0] += 1e-6

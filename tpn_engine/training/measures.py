@@ -84,7 +84,9 @@ def _normal_error(depth: np.ndarray, true_depth: np.ndarray, both: np.ndarray, i
     """Median angle in degrees where `both` see one surface as far as the blur reaches."""
     sigma = NORMAL_BLUR * len(depth)
     reach = max(1, round(3 * sigma))
-    one_surface = both & off_edges(depth) & off_edges(true_depth)
+    one_surface = both
+    for picture in (depth, true_depth):
+        one_surface = one_surface & off_edges(torch.from_numpy(picture)).numpy()
     where = ndimage.binary_erosion(one_surface, np.ones((2 * reach + 1,) * 2, bool))
     if not where.any():
         return None

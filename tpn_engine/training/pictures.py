@@ -1,10 +1,12 @@
-"""One exact picture of a head, as measures compare it."""
+"""Exact pictures of a head: one as measures compare it, and where pictures of depth have edges."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tpn_engine.camera import Camera
 
@@ -25,13 +27,12 @@ class PixelView:
         return self.rgb / np.float32(255) * self.alpha[..., None]
 
 
-def off_edges(depth: np.ndarray) -> np.ndarray:
-    """Which pixels of a depth picture [S,S] lie on the same surface as their neighbours, bool [S,S]."""
-    smooth = np.ones(depth.shape, bool)
-    down = np.abs(np.diff(depth, axis=0)) > EDGE_STEP
-    across = np.abs(np.diff(depth, axis=1)) > EDGE_STEP
-    smooth[:-1] &= ~down
-    smooth[1:] &= ~down
-    smooth[:, :-1] &= ~across
-    smooth[:, 1:] &= ~across
+def off_edges(depth: Tensor) -> Tensor:
+    """Which pixels of depth pictures [...,S,S] lie on the same surface as their neighbours, bool [...,S,S]."""
+    smooth = torch.ones_like(depth, dtype=torch.bool)
+    down, across = (depth.diff(dim=dim).abs() <= EDGE_STEP for dim in (-2, -1))
+    smooth[..., :-1, :] &= down
+    smooth[..., 1:, :] &= down
+    smooth[..., :-1] &= across
+    smooth[..., 1:] &= across
     return smooth

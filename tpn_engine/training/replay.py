@@ -36,7 +36,7 @@ class Replayed:
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
                 self._result = self._step(self._batch)
-        elif batch is not self._batch:
+        else:
             for name, value in vars(self._batch).items():
                 value.copy_(getattr(batch, name))
         self._graph.replay()

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tpn_engine.training.data import head_files
 from tpn_engine.training.person import Person, fair_chances
 from tpn_engine.training.views import Views
-
-Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class HeadStore:
@@ -24,7 +23,7 @@ class HeadStore:
     def __init__(self, folder: Path, held_out_every: int, device: torch.device) -> None:
         self.device = device
         self._folder, self._every = folder, held_out_every
-        self._kept: dict[Path, Arrays] = {}
+        self._kept: dict[Path, list[Tensor]] = {}
         self._people: dict[Path, Person | None] = {}
         self.look_again()
 
@@ -50,16 +49,15 @@ class HeadStore:
         )
         return Views(rgb, alpha / 255, depth.float(), label)
 
-    def _load(self, path: Path) -> Arrays:
+    def _load(self, path: Path) -> list[Tensor]:
+        """Pictures, mattes, depths and labels of one head."""
         if path in self._kept:
             return self._kept[path]
         with np.load(path) as file:
-            arrays = tuple(torch.from_numpy(file[name]) for name in ("rgb", "alpha", "depth", "label"))
-        rgb, alpha, depth, label = arrays
+            arrays = [torch.from_numpy(file[name]) for name in ("rgb", "alpha", "depth", "label")]
         if self.device.type == "cpu":
-            return rgb, alpha, depth, label
+            return arrays
         if self.device.type == "cuda":  # pinned memory is copied while the device computes
-            rgb, alpha, depth, label = (array.pin_memory() for array in arrays)
-        moved = tuple(array.to(self.device, non_blocking=True) for array in (rgb, alpha, depth, label))
-        self._kept[path] = kept = moved[0], moved[1], moved[2], moved[3]
-        return kept
+            arrays = [array.pin_memory() for array in arrays]
+        self._kept[path] = [array.to(self.device, non_blocking=True) for array in arrays]
+        return self._kept[path]

@@ -67,7 +67,8 @@ def carve(points: Tensor, views: Views) -> tuple[Tensor, Tensor]:
     close = (hidden & (depth < surface + CLOSE_BEHIND)).any(1)
     shallow = (hidden & (depth < surface + NOT_FAR_BEHIND)).any(1)
     empty = empty | (~framed.any(1) & (points[..., 1] > BODY))
-    opposite = (views.forward @ views.forward.transpose(1, 2) < 0).float()
+    forward = views.poses[..., :3, 2]
+    opposite = (forward @ forward.transpose(1, 2) < 0).float()
     two_sides = ((opposite @ hidden.float() > 0) & hidden).any(1)
     inside = ~empty & (two_sides | (shallow & (hidden.sum(1) >= 2)) | close)
     empty = empty | (~inside & (points[..., 2] < HINDMOST))

@@ -22,7 +22,7 @@ from tpn_engine.training.stages import stage_loss, trained_modules
 from tpn_engine.training.store import HeadStore
 
 LOG_EVERY = 20
-SAVE_EVERY = 500
+SAVE_EVERY = 200
 GRADIENT_LIMIT = 1.0
 
 

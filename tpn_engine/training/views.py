@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tpn_engine.nets.triplanenet import mirrored_label
-from tpn_engine.training.pictures import EDGE_STEP
+from tpn_engine.nets.labels import mirrored_label, moved_label
+from tpn_engine.training.pictures import off_edges
 
 SEEN_THROUGH, WHOLLY = 0.01, 0.99  # coverage below which a pixel shows nobody, above which nothing else
 GAP = 3  # pixels, the window of gaps between strands
@@ -35,12 +35,8 @@ class Views:
         """Pixels along each edge."""
         return self.alpha.shape[-1]
 
-    def mirrored(self) -> Views:
-        """The same heads seen in a mirror: every picture flipped, every camera mirrored."""
-        return Views(self.rgb.flip(3), self.alpha.flip(3), self.depth.flip(3), mirrored_label(self.label))
-
     def half_mirrored(self) -> Views:
-        """The same with the first half of the heads seen in a mirror."""
+        """The same with the first half of the heads seen in a mirror: pictures flipped, cameras mirrored."""
         half = len(self.label) // 2
         parts = ((self.rgb, 3), (self.alpha, 3), (self.depth, 3))
         rgb, alpha, depth = (torch.cat([part[:half].flip(axis), part[half:]]) for part, axis in parts)
@@ -48,10 +44,7 @@ class Views:
 
     def moved(self, turn: Tensor, shift: Tensor) -> Views:
         """The same heads elsewhere in the world: turned by matrices [B,3,3], then shifted by [B,3]."""
-        pose = self.label[..., :16].unflatten(-1, (4, 4)).clone()
-        pose[..., :3, :] = turn[:, None] @ pose[..., :3, :]
-        pose[..., :3, 3] += shift[:, None]
-        return replace(self, label=torch.cat([pose.flatten(2), self.label[..., 16:]], dim=-1))
+        return replace(self, label=moved_label(self.label, turn[:, None], shift[:, None]))
 
     def one(self, index: Tensor) -> Views:
         """Of every head one view, index [B]: [B,1,...]."""
@@ -95,23 +88,16 @@ class Views:
     @cached_property
     def inner(self) -> Tensor:
         """Which pixels' depth belongs to one surface: covered and far from depth edges, bool [B,V,S,S]."""
-        smooth = self.alpha > WHOLLY
-        down = (self.depth.diff(dim=2).abs() > EDGE_STEP).logical_not_()
-        across = (self.depth.diff(dim=3).abs() > EDGE_STEP).logical_not_()
-        smooth[:, :, :-1] &= down
-        smooth[:, :, 1:] &= down
-        smooth[..., :-1] &= across
-        smooth[..., 1:] &= across
-        return smooth
+        return (self.alpha > WHOLLY) & off_edges(self.depth)
 
-    @cached_property
-    def forward(self) -> Tensor:
-        """The cameras' directions of view [B,V,3]."""
-        return self.label[..., :16].unflatten(-1, (4, 4))[..., :3, 2]
+    @property
+    def poses(self) -> Tensor:
+        """The cameras' camera-to-world matrices [B,V,4,4]."""
+        return self.label[..., :16].unflatten(-1, (4, 4))
 
     def unproject(self, view: Tensor, place: Tensor, depth: Tensor) -> Tensor:
         """World points [B,N,3] of places [B,N,2] in [0,1] of the views [B,N] at depths [B,N] along their z."""
-        pose, intrinsics = self._cameras
+        pose, intrinsics = self.poses, self._intrinsics
         rays = pose[..., :3, :3] @ torch.linalg.inv(intrinsics)
         image = torch.cat([place, torch.ones_like(place[..., :1])], dim=-1)
         head = torch.arange(len(view), device=view.device)[:, None]
@@ -120,7 +106,7 @@ class Views:
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """World points [B,N,3] in every view: flat pixel indices, whether in the picture, depth; each [B,V,N]."""
-        pose, intrinsics = self._cameras
+        pose, intrinsics = self.poses, self._intrinsics
         matrix = intrinsics @ pose[..., :3, :3].transpose(-1, -2)
         apart = points[:, None] - pose[..., None, :3, 3]
         image = torch.einsum("bvij,bvnj->bvni", matrix, apart)
@@ -131,8 +117,8 @@ class Views:
         return row * self.size + column, framed, depth
 
     @property
-    def _cameras(self) -> tuple[Tensor, Tensor]:
-        return self.label[..., :16].unflatten(-1, (4, 4)), self.label[..., 16:].unflatten(-1, (3, 3))
+    def _intrinsics(self) -> Tensor:
+        return self.label[..., 16:].unflatten(-1, (3, 3))
 
 
 class Pixels:
