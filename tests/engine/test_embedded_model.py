@@ -10,11 +10,16 @@ import trimesh
 from PIL import Image
 
 from tpn_engine import Capture, Engine, HeadMesh
+from tpn_engine.camera import Camera
+from tpn_engine.checkpoints import load_model
+from tpn_engine.nets.presets import synthetic_heads
 from tpn_engine.nets.volume import rays
 from tpn_engine.portrait.landmark_error import landmark_error
-from tpn_engine.portrait.landmarks import FaceLandmarker
+from tpn_engine.portrait.landmarks import PRESENCE, FaceLandmarker, Region
+from tpn_engine.portrait.pose import fit_camera
 from tpn_engine.views import render_view
 
+FACE = synthetic_heads().face
 HEAD_SIZE = 0.62  # EG3D units from chin to crown of an average adult head
 
 
@@ -47,9 +52,20 @@ def test_source_render_looks_like_the_photo(capture: Capture) -> None:
 
 def test_the_face_is_where_the_photo_has_it(capture: Capture) -> None:
     seen, photo = (np.asarray(picture, np.float32) / 255 for picture in (capture.render(), capture.crop))
-    error = landmark_error(FaceLandmarker(torch.device("cpu")), seen, photo, capture.camera)
+    error = landmark_error(FaceLandmarker(torch.device("cpu")), seen, photo, capture.camera, FACE)
     assert error is not None
     assert error < 7  # per cent of the distance between the eyes; the pivot alone has 9
+
+
+@pytest.mark.parametrize("yaw", [-25, 0, 25])
+def test_a_photo_of_the_head_would_be_placed_where_the_head_is(capture: Capture, yaw: int) -> None:
+    assert load_model("synthetic-heads").preset.face == FACE
+    camera = Camera.orbit(yaw, 0, look_at=(0, 0, 0))
+    picture = render_view(capture.field, camera, size=512, rendering=capture.rendering).rgb
+    landmarks, presence = FaceLandmarker(torch.device("cpu")).landmarks(picture, Region.expected(camera, FACE, 512))
+    assert presence > PRESENCE
+    middle = fit_camera(landmarks, FACE).project(np.zeros((1, 3)))[0, :2]
+    assert np.abs(middle - 0.5).max() < 0.025  # a face 0.16 units farther in front puts it 0.1 aside
 
 
 def test_one_component_facing_outward(mesh: HeadMesh, solid: trimesh.Trimesh) -> None:

@@ -10,6 +10,7 @@ from portrait_photos import astronaut
 from tpn_engine.portrait import Portrait, PortraitReader
 from tpn_engine.portrait.landmark_error import landmark_error
 from tpn_engine.portrait.landmarks import FaceLandmarker, eye_distance
+from tpn_engine.standard_face import EG3D_FACE
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_a_moved_face_is_as_far_as_it_was_moved(
     landmarker: FaceLandmarker, portrait: Portrait, axis: int, pixels: int
 ) -> None:
     moved = np.roll(portrait.crop, pixels, axis)
-    error = landmark_error(landmarker, moved, portrait.crop, portrait.camera)
+    error = landmark_error(landmarker, moved, portrait.crop, portrait.camera, EG3D_FACE)
     assert error == pytest.approx(abs(pixels) / eye_distance(portrait.landmarks) * 100, rel=0.15)
 
 
@@ -36,9 +37,9 @@ def test_the_size_of_the_pictures_and_the_background_hardly_matter(
 ) -> None:
     person = portrait.crop * portrait.matte[..., None]
     half = portrait.crop.reshape(256, 2, 256, 2, 3).mean((1, 3))
-    background = landmark_error(landmarker, person, portrait.crop, portrait.camera)
+    background = landmark_error(landmarker, person, portrait.crop, portrait.camera, EG3D_FACE)
     whole, small = (
-        landmark_error(landmarker, np.roll(photo, step, 1), photo, portrait.camera)
+        landmark_error(landmarker, np.roll(photo, step, 1), photo, portrait.camera, EG3D_FACE)
         for photo, step in ((portrait.crop, 20), (half, 10))
     )
     assert background is not None
@@ -48,5 +49,5 @@ def test_the_size_of_the_pictures_and_the_background_hardly_matter(
 
 def test_without_a_face_there_is_no_error(landmarker: FaceLandmarker, portrait: Portrait) -> None:
     nobody = np.zeros_like(portrait.crop)
-    assert landmark_error(landmarker, nobody, portrait.crop, portrait.camera) is None
-    assert landmark_error(landmarker, portrait.crop, nobody, portrait.camera) is None
+    assert landmark_error(landmarker, nobody, portrait.crop, portrait.camera, EG3D_FACE) is None
+    assert landmark_error(landmarker, portrait.crop, nobody, portrait.camera, EG3D_FACE) is None

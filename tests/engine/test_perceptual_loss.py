@@ -28,6 +28,7 @@ from tpn_engine.nets.lpips import Lpips
 from tpn_engine.portrait.landmarks import LEFT_EYE, RIGHT_EYE
 from tpn_engine.portrait.pose import world_landmarks
 from tpn_engine.progress import SILENT
+from tpn_engine.standard_face import EG3D_FACE
 from tpn_engine.training.evaluate import evaluate, held_out_heads
 
 CPU = torch.device("cpu")
@@ -123,17 +124,17 @@ def test_faces_are_cut_out_where_the_camera_expects_them(present: None) -> None:
     camera, network = PORTRAIT.camera, load_identity(CPU)
     assert network is not None
     label = torch.from_numpy(camera.label)[None]
-    eyes = camera.project(world_landmarks())[[RIGHT_EYE, LEFT_EYE], :2].mean(0)
+    eyes = camera.project(world_landmarks(EG3D_FACE))[[RIGHT_EYE, LEFT_EYE], :2].mean(0)
     rows, columns = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
     where = torch.stack([columns, rows, rows])[None].float() / 256
-    face = aligned_face(where, label)
+    face = aligned_face(where, label, EG3D_FACE)
     assert face.shape == (1, 3, 112, 112)
     across, down = (int((face[0, axis] - eyes[axis]).abs().mean(axis).argmin()) for axis in (0, 1))
     assert abs(across - 56) < 10
     assert 30 < down < 60  # ArcFace's faces have them at 52
     photo = SUBJECT.photo
-    assert identity_similarity(network, photo, photo, label) == pytest.approx(1, abs=1e-4)
-    assert identity_similarity(network, photo, -photo, label) < 0.999
+    assert identity_similarity(network, photo, photo, label, EG3D_FACE) == pytest.approx(1, abs=1e-4)
+    assert identity_similarity(network, photo, -photo, label, EG3D_FACE) < 0.999
 
 
 # ---- fits ----------------------------------------------------------------------------------------

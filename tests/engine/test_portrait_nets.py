@@ -23,6 +23,7 @@ from tpn_engine.portrait.matte import around_face, follow_edges, guided
 from tpn_engine.portrait.pose import fit_camera, head_pose, world_landmarks
 from tpn_engine.portrait.segmentation import SegmentationNet
 from tpn_engine.portrait.weights import load_net
+from tpn_engine.standard_face import EG3D_FACE
 
 REFERENCE = np.load(Path(__file__).parent / "portrait_reference.npz")
 CPU = torch.device("cpu")
@@ -91,15 +92,15 @@ def test_camera_is_recovered(yaw: float, pitch: float, tilt: float):
     camera = Camera.orbit(yaw, pitch, look_at=(0.02, -0.03, 0.1))
     cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     camera.pose[:3, :2] = camera.pose[:3, :2] @ [[cos, -sin], [sin, cos]]
-    seen = camera.project(world_landmarks())
+    seen = camera.project(world_landmarks(EG3D_FACE))
     depth = (seen[:, 2] - seen[:, 2].mean()) * 4.2647 * 512 / seen[:, 2].mean()
     landmarks = np.concatenate([seen[:, :2] * 512, depth[:, None] + 7], axis=1)
-    found = fit_camera(landmarks)
+    found = fit_camera(landmarks, EG3D_FACE)
     np.testing.assert_allclose(found.pose, camera.pose, atol=1e-5)
     np.testing.assert_allclose(found.intrinsics, camera.intrinsics)
     # A few landmarks far off do not matter much.
     landmarks[::50] += 60
-    assert np.abs(fit_camera(landmarks).pose - camera.pose).max() < 0.1
+    assert np.abs(fit_camera(landmarks, EG3D_FACE).pose - camera.pose).max() < 0.1
 
 
 def test_angles():

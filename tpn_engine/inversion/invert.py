@@ -54,7 +54,8 @@ def invert(
     inverter = INVERTERS[cast(Method, method)]
     preset = model.preset
     device = next(model.network.parameters()).device
-    subject = Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=preset.matted, device=device)
+    label = portrait.camera_in(preset.face).label
+    subject = Subject.of(portrait.crop, portrait.matte, label, matted=preset.matted, device=device, face=preset.face)
     made = inverter(model, subject, chosen, Observer(progress, watch))
 
     matte = _eight_bits(portrait.matte)

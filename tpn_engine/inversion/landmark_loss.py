@@ -42,7 +42,7 @@ class LandmarkLoss:
         landmarker = FaceLandmarker(subject.photo.device)
         crop = ((subject.photo[0] + 1) / 2).permute(1, 2, 0).cpu().numpy()
         camera = Camera.from_label(subject.label[0].cpu().numpy())
-        found, presence = landmarker.landmarks(crop, Region.expected(camera, len(crop)))
+        found, presence = landmarker.landmarks(crop, Region.expected(camera, subject.face, len(crop)))
         if presence < PRESENCE:
             raise OptionError("No landmarks can be made out in this photo: leave landmark_weight at 0.")
         around = Region.around(found)

@@ -16,6 +16,7 @@ from tpn_engine.inversion.subject import Subject
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.irse import IdentityNetwork
 from tpn_engine.nets.lpips import Lpips
+from tpn_engine.standard_face import StandardFace
 
 _EDGE = 64  # pixels of the picture: LPIPS was fitted to what people said of patches of this size
 
@@ -25,7 +26,7 @@ class PerceptualLoss:
     """A small picture of the photo [1,3,64,64] in [-1,1], and the networks that compare others with it.
 
     A network is None where its loss isn't wanted or its weights aren't present; at least one is there.
-    `used` says of each loss where its weights come from.
+    `used` says of each loss where its weights come from, `face` where the standard face stands.
     """
 
     picture: Tensor
@@ -34,6 +35,7 @@ class PerceptualLoss:
     identity: IdentityNetwork | None
     identity_weight: float
     used: dict[str, str]
+    face: StandardFace
 
     @classmethod
     @torch.no_grad()
@@ -50,7 +52,7 @@ class PerceptualLoss:
             if network is not None
         }
         picture = _picture(Target.of(subject.photo, None, _EDGE).color)
-        return cls(picture, lpips, options.lpips_weight, identity, options.identity_weight, used)
+        return cls(picture, lpips, options.lpips_weight, identity, options.identity_weight, used, subject.face)
 
     def __call__(self, generator: Generator, planes: Tensor, label: Tensor) -> Tensor:
         """Of planes [1, 3, C, H, W] as the camera label [1, 25] sees them; renders a whole small picture."""
@@ -63,7 +65,7 @@ class PerceptualLoss:
         if self.lpips is not None:
             total = total + self.lpips_weight * self.lpips(picture, self.picture)[0]
         if self.identity is not None:
-            features = [self.identity(aligned_face(part, label)) for part in (picture, self.picture)]
+            features = [self.identity(aligned_face(part, label, self.face)) for part in (picture, self.picture)]
             total = total + self.identity_weight * (1 - (features[0] * features[1]).sum())
         return total
 

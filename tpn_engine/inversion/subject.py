@@ -13,18 +13,21 @@ from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.silhouette import Silhouette
+from tpn_engine.standard_face import EG3D_FACE, StandardFace
 
 
 @dataclass(frozen=True)
 class Subject:
     """A photo [1, 3, S, S] in [-1, 1] with its camera label [1, 25], on one device.
 
-    `matte` [1, 1, S, S] in [0, 1] if the model sees the person on black, else None.
+    `matte` [1, 1, S, S] in [0, 1] if the model sees the person on black, else None. `face`: where the standard face
+    stands in the label's world.
     """
 
     photo: Tensor
     label: Tensor
     matte: Tensor | None
+    face: StandardFace = EG3D_FACE
 
     @property
     def shown(self) -> Tensor:
@@ -32,12 +35,21 @@ class Subject:
         return self.photo if self.matte is None else torch.cat([self.photo, self.matte * 2 - 1], dim=1)
 
     @classmethod
-    def of(cls, crop: np.ndarray, matte: np.ndarray, label: np.ndarray, *, matted: bool, device: torch.device):
+    def of(
+        cls,
+        crop: np.ndarray,
+        matte: np.ndarray,
+        label: np.ndarray,
+        *,
+        matted: bool,
+        device: torch.device,
+        face: StandardFace = EG3D_FACE,
+    ) -> Subject:
         """From a crop [S, S, 3] and a matte [S, S] in [0, 1]; `matted` puts the person on black."""
         picture = crop * matte[..., None] if matted else crop
         photo = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).permute(2, 0, 1)[None] * 2 - 1
         coverage = torch.from_numpy(np.ascontiguousarray(matte, np.float32))[None, None].to(device) if matted else None
-        return cls(photo.to(device), torch.from_numpy(label)[None].to(device), coverage)
+        return cls(photo.to(device), torch.from_numpy(label)[None].to(device), coverage, face)
 
 
 @dataclass(frozen=True)

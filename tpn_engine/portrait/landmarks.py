@@ -14,6 +14,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.portrait.face_landmarks import INPUT_SIZE, FaceLandmarkNet
 from tpn_engine.portrait.pose import world_landmarks
 from tpn_engine.portrait.weights import canonical_face, load_net
+from tpn_engine.standard_face import StandardFace
 
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners of the subject's eyes
 PRESENCE = 0.5  # of a face, below which there is none
@@ -41,9 +42,9 @@ class Region:
         return cls(rotation @ ((low + high) / 2), float((high - low).max()), angle)
 
     @classmethod
-    def expected(cls, camera: Camera, size: int) -> Region:
+    def expected(cls, camera: Camera, face: StandardFace, size: int) -> Region:
         """Where a camera that looks at a head has the face, in a picture of `size` x `size` pixels."""
-        return cls.around(camera.project(world_landmarks()) * [size, size, 0])
+        return cls.around(camera.project(world_landmarks(face)) * [size, size, 0])
 
     @classmethod
     def around_points(cls, points: np.ndarray) -> Region:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tpn_engine.camera import Camera
+from tpn_engine.portrait.pose import fit_camera
+from tpn_engine.standard_face import EG3D_FACE, StandardFace
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Surroundings:
 class Portrait:
     """A photo, aligned as EG3D's training pictures were.
 
-    `crop` [512, 512, 3] float32 sRGB in [0, 1]: the aligned crop. `camera`: the source camera, its
-    `label` holds the 25 numbers. `matte` [512, 512] float32 in [0, 1]: 1 on the person.
+    `crop` [512, 512, 3] float32 sRGB in [0, 1]: the aligned crop. `camera`: the source camera in
+    the world of EG3D's labels, its `label` holds the 25 numbers. `matte` [512, 512] float32 in [0, 1]: 1 on the person.
     `landmarks` [468, 3] float32: MediaPipe's points in crop pixels, x and y continuous (the left
     edge of the first pixel is 0), z in the same unit, relative, smaller nearer to the camera.
     `score`: how sure the networks are that this is a face, [0, 1]. `faces`: how many there are.
@@ -63,3 +65,7 @@ class Portrait:
     sha256: str
     warnings: tuple[PortraitWarning, ...] = ()
     surroundings: Surroundings | None = None
+
+    def camera_in(self, face: StandardFace) -> Camera:
+        """The source camera in the world of a model in which the standard face stands so."""
+        return self.camera if face == EG3D_FACE else fit_camera(self.landmarks, face)

@@ -10,11 +10,7 @@ import numpy as np
 from tpn_engine.camera import FOCAL, RADIUS, Camera
 from tpn_engine.portrait.align import CROP_SIZE
 from tpn_engine.portrait.weights import canonical_face
-
-# Canonical face in cm to EG3D's world: fitted once to crops with official labels.
-WORLD_SCALE = math.exp(-3.7411)
-WORLD_TILT = -0.0050  # radians around x
-WORLD_SHIFT = (0.0, 0.01416, 0.10969)
+from tpn_engine.standard_face import StandardFace
 
 DEPTH_WEIGHT = 0.5  # of the landmarks' relative depth against their position in the picture
 ROBUST_LIMIT = 1.5  # residuals above this many medians count linearly
@@ -40,21 +36,21 @@ def head_pose(camera: Camera) -> HeadPose:
     return HeadPose(yaw, pitch, roll)
 
 
-def world_landmarks() -> np.ndarray:
-    """The canonical face's 468 points in EG3D's world, [468, 3]."""
-    points = canonical_face() @ rotation_matrix(np.array([WORLD_TILT, 0, 0])).T
-    return WORLD_SCALE * points + WORLD_SHIFT
+def world_landmarks(face: StandardFace) -> np.ndarray:
+    """The canonical face's 468 points in the world of a model where it stands so, [468, 3]."""
+    points = canonical_face() @ rotation_matrix(np.array([face.tilt, 0, 0])).T
+    return face.scale * points + [0, face.height, face.depth]
 
 
-def fit_camera(landmarks: np.ndarray) -> Camera:
-    """The source camera for landmarks [468, 3] in crop pixels.
+def fit_camera(landmarks: np.ndarray, face: StandardFace) -> Camera:
+    """The source camera for landmarks [468, 3] in crop pixels, in the world where the standard face stands so.
 
     Robust Gauss-Newton over rotation and translation, on the reprojection of the canonical face and
     on the landmarks' relative depth, from a scaled-orthographic start. EG3D's labels have the camera
     at a fixed distance from the origin, so its position is scaled to that; the optical axis need not
     pass through the origin.
     """
-    points = world_landmarks()
+    points = world_landmarks(face)
     image = landmarks[:, :2].astype(np.float64) - CROP_SIZE / 2
     depth = landmarks[:, 2].astype(np.float64)
     depth = depth - depth.mean()

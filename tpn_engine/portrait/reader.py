@@ -18,6 +18,7 @@ from tpn_engine.portrait.photo import PhotoSource, open_photo
 from tpn_engine.portrait.portrait import Portrait, PortraitWarning
 from tpn_engine.portrait.pose import fit_camera, head_pose
 from tpn_engine.progress import SILENT, Progress
+from tpn_engine.standard_face import EG3D_FACE
 
 DETECTION_SIDE = 1280  # faces are looked for in a copy this large
 CERTAIN = 0.995  # detection score below which the photo may be lying on its side
@@ -88,7 +89,7 @@ class PortraitReader:
         landmarks, presence = self._landmarker.landmarks(crop, Region.around_points(points))
         if presence < PRESENCE:
             raise NoFaceError(f"No face can be made out in {opened.name}; use a photo that shows it clearly.")
-        camera = fit_camera(landmarks)
+        camera = fit_camera(landmarks, EG3D_FACE)
 
         progress("matting", 0.8)
         matte, surroundings = self._matter.matte(image, window, landmarks)

@@ -140,7 +140,7 @@ def evaluate(
     seconds: dict[str, list[float]] = {method: [] for method in methods}
     rows: list[np.ndarray] = []
     landmarker = FaceLandmarker(torch.device("cpu"))
-    perception = Perception.present()
+    perception = Perception.present(model.preset.face)
     for index, path in enumerate(files):
         head = HeadViews.load(path)
         source = int(np.argmin(np.abs(head.yaws())))
@@ -161,7 +161,7 @@ def evaluate(
                 camera = Camera.from_label(made.label.cpu().numpy()) if number == source else views[number].camera
                 measures, picture = _compare(model, head, camera, views[number])
                 if number == source:
-                    face = landmark_error(landmarker, picture, views[source].on_black(), camera)
+                    face = landmark_error(landmarker, picture, views[source].on_black(), camera, model.preset.face)
                     measures = replace(measures, landmarks=face)
                 truth = views[number].on_black()
                 measures = perception.added(measures, picture, truth, camera if number == source else None)
@@ -186,7 +186,7 @@ def _subject(model: Model, view: PixelView) -> Subject:
     """On black for every model: the heads have no background."""
     device = next(model.network.parameters()).device
     rgb = view.rgb / np.float32(255)
-    subject = Subject.of(rgb, view.alpha, view.camera.label, matted=True, device=device)
+    subject = Subject.of(rgb, view.alpha, view.camera.label, matted=True, device=device, face=model.preset.face)
     return subject if model.preset.matted else replace(subject, matte=None)
 
 

@@ -12,21 +12,23 @@ from tpn_engine.checkpoints.perceptual import load_identity, load_lpips
 from tpn_engine.inversion.identity import identity_similarity
 from tpn_engine.nets.irse import IdentityNetwork
 from tpn_engine.nets.lpips import Lpips
+from tpn_engine.standard_face import StandardFace
 from tpn_engine.training.measures import ViewMeasures
 
 
 @dataclass(frozen=True)
 class Perception:
-    """LPIPS and the identity network, each None where its weights aren't present."""
+    """LPIPS and the identity network, None where its weights aren't present, and where the standard face stands."""
 
     lpips: Lpips | None
     identity: IdentityNetwork | None
+    face: StandardFace
 
     @classmethod
-    def present(cls) -> Perception:
+    def present(cls, face: StandardFace) -> Perception:
         """On the CPU, where views are compared; raises ModelError where weights are damaged."""
         device = torch.device("cpu")
-        return cls(load_lpips(device), load_identity(device))
+        return cls(load_lpips(device), load_identity(device), face)
 
     @torch.no_grad()
     def added(
@@ -41,5 +43,5 @@ class Perception:
             measures = replace(measures, lpips=self.lpips(one, other).item())
         if self.identity is not None and face is not None:
             label = torch.from_numpy(face.label)[None]
-            measures = replace(measures, identity=identity_similarity(self.identity, one, other, label))
+            measures = replace(measures, identity=identity_similarity(self.identity, one, other, label, self.face))
         return measures
