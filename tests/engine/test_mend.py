@@ -68,16 +68,30 @@ def test_a_smooth_head_stays_as_it_is() -> None:
     assert np.abs(radii(mended(BALL))[1] - RADIUS).max() < 0.001
 
 
-def test_a_face_keeps_what_mouth_and_temple_lose() -> None:
+def test_a_face_keeps_what_a_temple_loses() -> None:
     waves = 0.004 * np.cos(2 * np.pi * Y / 0.03)
-    vertices, away = radii(mended(BALL + waves))
-    before = np.ptp(radii(BALL + waves)[1])
-    face = (np.abs(vertices[:, 0]) < 0.06) & (np.abs(vertices[:, 1]) < 0.06) & (vertices[:, 2] > 0.15)
-    temple = (np.abs(vertices[:, 0]) > 0.2) & (np.abs(vertices[:, 1]) < 0.1)
-    assert np.ptp(away[face]) > 0.9 * before
-    mouth = (np.abs(vertices[:, 0]) < 0.03) & (np.abs(vertices[:, 1] + 0.13) < 0.02) & (vertices[:, 2] > 0.15)
-    assert np.ptp(away[temple]) < 0.5 * before
-    assert 0.2 * before < np.ptp(away[mouth]) < 0.7 * before
+
+    def kept(x: float, y: float, front: float) -> float:
+        """The part of the waves that is left around a place."""
+        heights = []
+        for distance in (BALL + waves, mended(BALL + waves)):
+            vertices, away = radii(distance)
+            here = (np.hypot(vertices[:, 0] - x, vertices[:, 1] - y) < 0.03) & (vertices[:, 2] > front)
+            heights.append(np.ptp(away[here]))
+        return heights[1] / heights[0]
+
+    assert kept(0.24, 0.0, -0.1) < 0.5
+    for place in ((0.0, 0.0), (0.084, 0.078), (-0.084, 0.078), (0.0, -0.105)):  # nose, eyes, mouth
+        assert kept(*place, 0.1) > 0.85
+
+
+def test_pits_between_teeth_are_closed_half() -> None:
+    pits = np.minimum(np.abs((X + 0.5) % 0.02 - 0.01), np.abs((Y + 0.5) % 0.02 - 0.01)) - 0.003
+    teeth = (np.abs(X) < 0.05) & (np.abs(Y + 0.105) < 0.02) & (Z > 0)
+    torn = np.where(teeth, np.minimum(BALL, np.maximum(pits, BALL - 0.03)), BALL)
+    before, after = (RADIUS - radii(part)[1].min() for part in (torn, mended(torn)))
+    assert before > 0.025
+    assert after < 0.6 * before
 
 
 def test_collars_are_left_to_what_settles_them() -> None:

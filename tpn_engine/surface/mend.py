@@ -3,7 +3,7 @@
 A model is unsure how deep hair is, and where its planes leap, a surface that runs along the view leaps with them: in
 clay, these are holes and ridges. Where a surface is torn its normals point everywhere, so that their mean is short.
 There its volume is smoothed much, which closes what is narrow; where a surface is whole, a little. A face is smoothed
-where it is torn alone, and less, but around its mouth, where a model guesses teeth.
+where it is torn alone, and less; its mouth, where a model guesses teeth, as soon as hair is.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Oval:
         return ((1 - rise(across, EDGE))[:, :, None] * rise(z, DEPTH)).astype(np.float32)
 
 
-FACE = Oval((0.0, -0.04), (0.1, 0.14))
-MOUTH = Oval((0.0, -0.13), (0.075, 0.045))
+FACE = Oval((0.0, -0.03), (0.16, 0.19))  # from the chin to the hair, eyes and cheeks included
+MOUTH = Oval((0.0, -0.105), (0.08, 0.05))
 
 
 def mend(values: np.ndarray, lattice: Lattice, level: float) -> None:
@@ -67,8 +67,8 @@ def mend(values: np.ndarray, lattice: Lattice, level: float) -> None:
     gentle = 2 * little - smoothed(little, LITTLE / apart)
     face, mouth = FACE.share(x, y, z), MOUTH.share(x, y, z)
     whole = little + torn * (much - little)
-    whole += face * (gentle + mouth * torn_face * (much - gentle) - whole)
-    share = 1 - face * (1 - np.maximum(torn_face, mouth))
+    whole += face * (gentle + mouth * torn * (little - gentle) - whole)
+    share = 1 - face * (1 - np.maximum(torn_face, mouth * torn))
     share *= rise(y, BOTTOM).astype(np.float32)[:, None]
     share, whole = (filled_in(part, near.shape, every) for part in (share, whole))
     whole -= inside
