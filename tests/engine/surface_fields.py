@@ -57,7 +57,7 @@ def ellipsoid_field(axes: PlaneAxes, island: float = 0.0, *, ledge: bool = False
         planes[0, 4] = ball + ball[:, None]
         planes[1, 4] = ball[:, None].expand(size, size)
     if ledge:
-        planes[0, 4] = (axis / 0.12) ** 2 + (((axis - 0.13) / 0.014) ** 2)[:, None]
+        planes[0, 4] = (axis / 0.12) ** 2 + (((axis - 0.18) / 0.014) ** 2)[:, None]
         planes[1, 4] = (((axis - 0.25) / 0.17) ** 2)[:, None].expand(size, size)
     decoder = Decoder(channels=8, hidden=10).eval().requires_grad_(False)
     first, last = cast(FullyConnected, decoder.net[0]), cast(FullyConnected, decoder.net[2])

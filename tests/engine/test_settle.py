@@ -58,7 +58,7 @@ def test_between_jaw_and_brow_nothing_changes() -> None:
 def test_a_ledge_before_the_forehead_goes_and_the_forehead_stays() -> None:
     values = bust()
     x, y, z = np.meshgrid(*LATTICE.coordinates, indexing="ij")
-    ledge = (np.abs(y - 0.13) < 0.012) & (np.abs(x) < 0.1) & (z > 0) & (z < 0.22)
+    ledge = (np.abs(y - 0.17) < 0.012) & (np.abs(x) < 0.1) & (z > 0) & (z < 0.22)
     with_ledge = np.where(ledge, LEVEL + STEEP * 0.01, values).astype(np.float32)
     front = (slice(None), slice(None), LATTICE.coordinates[2] > 0.2)
     assert (with_ledge[front] > LEVEL).any()

@@ -14,7 +14,7 @@ from tpn_engine.surface.sight import rise
 CENTRE = np.array([0.0, 0.02, -0.1])  # of the skull, EG3D units
 CROWN = np.array([0.0, 0.783, -0.622])  # from there toward the whorl that hair grows away from
 SCALP = (50.0, 75.0)  # degrees from the crown over which ears and nape begin
-BROWS = np.array([[0.0, 0.1, 0.05]])  # the rim is looked at from there up
+BROWS = np.array([[0.0, 0.13, 0.05]])  # the rim is looked at from there up
 RIM = (0.008, 0.035)  # widths of the crop inside the outline
 ENOUGH = 5e-4  # of the crop's area: a smaller rim tells nothing
 DARKEST = 0.1  # sRGB: what is darker has less of a hue

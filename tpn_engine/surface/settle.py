@@ -17,7 +17,7 @@ SMOOTHING = 0.024
 # Collars: wholly from COLLAR below the jaw on, which is at JAW by the ears, and lower before them, to the chin.
 JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
 # Fringes: between the first height and the second, above the brows, and between the first depth and the second.
-FRINGE, FRONT = (0.08, 0.12), (0.0, 0.05)
+FRINGE, FRONT = (0.13, 0.17), (0.0, 0.05)
 FLOOR = (0.005, 0.05)  # above a floor, over which surfaces come to be free
 
 
