@@ -6,13 +6,14 @@ from typing import Literal
 
 import numpy as np
 
-from tpn_engine.camera import LOOK_AT, Camera
+from tpn_engine.camera import Camera
 
 ViewKind = Literal["front", "portrait", "side", "back", "left", "right"]
 VIEW_KINDS: tuple[ViewKind, ...] = ("front", "portrait", "portrait", "portrait", "side", "back", "left", "right")
 YAWS = {"side": (0.0, 1.8), "back": (np.pi, 1.5), "left": (1.35, 0.65), "right": (-1.35, 0.65)}  # radians, +-
-# EG3D's pivot lies in the face, off the head's middle: from the side its pictures end before the back of the head.
-TARGETS = {"back": (0.0, 0.0, 0.0), "left": (0.0, 0.0, -0.06), "right": (0.0, 0.0, -0.06)}
+# Where aligned photos are found to look, for any yaw, with the standard face as `figure.FIVE_POINTS` places it.
+LOOK_AT = (0.0, 0.005, 0.0)
+PROFILE_LOOK_AT = (0.0, 0.0, -0.06)  # from the side pictures would end before the back of the head
 PITCH_LIMIT = 0.6  # radians
 
 
@@ -31,7 +32,7 @@ def training_cameras(seed: int, count: int) -> list[Camera]:
 def sample_camera(kind: ViewKind, rng: np.random.Generator) -> Camera:
     """Draw one camera of a kind."""
     yaw, pitch = sample_angles(kind, rng)
-    target = np.array(TARGETS.get(kind, LOOK_AT)) + rng.normal(0, 0.015, 3)
+    target = np.array(PROFILE_LOOK_AT if kind in ("left", "right") else LOOK_AT) + rng.normal(0, 0.015, 3)
     x, y, z = target.tolist()
     pitch = float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT))
     camera = Camera.orbit(float(np.degrees(yaw)), float(np.degrees(pitch)), look_at=(x, y, z))
