@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the ground up. A module may import from the layers before its own and from its own package.
 LAYERS = (
-    ("errors", "progress", "camera", "version", "files", "devices"),
+    ("errors", "progress", "camera", "standard_face", "version", "files", "devices"),
     ("nets",),
     ("checkpoints", "portrait", "surface"),
     ("views",),
@@ -23,7 +23,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What may be imported sideways within these layers, where the packages would otherwise be strangers.
-GROUND = {"errors", "progress", "camera", "version", "files", "devices"}
+GROUND = {"errors", "progress", "camera", "standard_face", "version", "files", "devices"}
 TOP_SIDEWAYS = {
     ("capture", "capture_file"),
     ("__main__", "cli"),
