@@ -15,6 +15,7 @@ from tpn_engine.inversion.eye import Eye, pixels_at, project
 from tpn_engine.inversion.subject import Subject
 from tpn_engine.nets.generator import Generator
 from tpn_engine.nets.volume import rays
+from tpn_engine.standard_face import EG3D_FACE
 
 LEVEL, SIZE = 0.3, 48
 
@@ -103,7 +104,7 @@ def test_the_eye_sees_hits_and_neither_what_is_behind_nor_whom_the_matte_leaves_
     photo = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     matte = torch.zeros(1, 1, 64, 64)
     matte[..., 32:] = 1
-    eye = Eye.of(caster, Subject(photo, label, matte))
+    eye = Eye.of(caster, Subject(photo, label, matte, EG3D_FACE))
     origins, directions = (part[0] for part in rays(label, SIZE))
     seen = hits.hit & hits.smooth(SIZE)
     points = (origins + directions * hits.distance[:, None])[seen]

@@ -21,6 +21,9 @@ from tpn_engine.inversion.refine_fit import moved
 from tpn_engine.inversion.subject import Subject
 from tpn_engine.inversion.unseen import Unseen, sample
 from tpn_engine.progress import SILENT
+from tpn_engine.standard_face import EG3D_FACE
+
+CPU = torch.device("cpu")
 
 
 def picture(size: int) -> torch.Tensor:
@@ -100,7 +103,7 @@ def test_a_grid_has_one_pixel_in_each_cell() -> None:
 
 def subject() -> Subject:
     portrait = disc_portrait()
-    return Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=torch.device("cpu"))
+    return Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=CPU, face=EG3D_FACE)
 
 
 def test_the_space_beside_the_person_is_carved() -> None:

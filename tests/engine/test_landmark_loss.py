@@ -15,6 +15,7 @@ from tpn_engine.inversion.options import Method, make_options
 from tpn_engine.inversion.pixels import Target
 from tpn_engine.inversion.subject import Subject
 from tpn_engine.portrait import Portrait, PortraitReader
+from tpn_engine.standard_face import EG3D_FACE
 
 CPU = torch.device("cpu")
 FITS: tuple[Method, ...] = ("latent", "pivotal_tuning")
@@ -31,7 +32,7 @@ def portrait() -> Portrait:
 
 
 def subject_of(portrait: Portrait) -> Subject:
-    return Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=CPU)
+    return Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=CPU, face=EG3D_FACE)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from tpn_engine.training.evaluate import evaluate, held_out_heads
 
 CPU = torch.device("cpu")
 PORTRAIT = disc_portrait()
-SUBJECT = Subject.of(PORTRAIT.crop, PORTRAIT.matte, PORTRAIT.camera.label, matted=True, device=CPU)
+SUBJECT = Subject.of(PORTRAIT.crop, PORTRAIT.matte, PORTRAIT.camera.label, matted=True, device=CPU, face=EG3D_FACE)
 
 
 @pytest.fixture(scope="module")

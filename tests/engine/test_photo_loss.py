@@ -14,12 +14,15 @@ from tpn_engine.inversion.photo_loss import photo_loss
 from tpn_engine.inversion.photo_points import PhotoPoints
 from tpn_engine.inversion.rendered_photo import RenderedPhoto
 from tpn_engine.inversion.subject import Subject
+from tpn_engine.standard_face import EG3D_FACE
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("opaque", "kind"), [(False, RenderedPhoto), (True, PhotoPoints)])
 def test_a_photo_is_compared_as_the_heads_are(opaque: bool, kind: type) -> None:
     portrait, network = disc_portrait(), tiny_network()
-    subject = Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=torch.device("cpu"))
+    subject = Subject.of(portrait.crop, portrait.matte, portrait.camera.label, matted=True, device=CPU, face=EG3D_FACE)
     with torch.no_grad():
         planes = network.pivot(subject.shown).planes
     preset = replace(tiny_preset(), opaque=opaque)
@@ -43,7 +46,7 @@ def test_a_photo_of_thin_hair_is_compared_too() -> None:
     portrait, network = disc_portrait(), tiny_network()
     random = torch.Generator().manual_seed(0)
     matte = np.full_like(portrait.matte, 0.8)  # nowhere opaque, nowhere bare
-    subject = Subject.of(portrait.crop, matte, portrait.camera.label, matted=True, device=torch.device("cpu"))
+    subject = Subject.of(portrait.crop, matte, portrait.camera.label, matted=True, device=CPU, face=EG3D_FACE)
     with torch.no_grad():
         planes = network.pivot(subject.shown).planes
     preset, options = replace(tiny_preset(), opaque=True), LatentOptions(resolution=32, rays=512)

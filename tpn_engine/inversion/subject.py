@@ -13,7 +13,7 @@ from tpn_engine.nets.decoder import Decoder
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import Preset
 from tpn_engine.nets.silhouette import Silhouette
-from tpn_engine.standard_face import EG3D_FACE, StandardFace
+from tpn_engine.standard_face import StandardFace
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Subject:
     photo: Tensor
     label: Tensor
     matte: Tensor | None
-    face: StandardFace = EG3D_FACE
+    face: StandardFace
 
     @property
     def shown(self) -> Tensor:
@@ -43,7 +43,7 @@ class Subject:
         *,
         matted: bool,
         device: torch.device,
-        face: StandardFace = EG3D_FACE,
+        face: StandardFace,
     ) -> Subject:
         """From a crop [S, S, 3] and a matte [S, S] in [0, 1]; `matted` puts the person on black."""
         picture = crop * matte[..., None] if matted else crop

@@ -12,8 +12,8 @@ ViewKind = Literal["front", "portrait", "side", "back", "left", "right"]
 VIEW_KINDS: tuple[ViewKind, ...] = ("front", "portrait", "portrait", "portrait", "side", "back", "left", "right")
 YAWS = {"side": (0.0, 1.8), "back": (np.pi, 1.5), "left": (1.35, 0.65), "right": (-1.35, 0.65)}  # radians, +-
 # Where aligned photos are found to look, for any yaw, with the standard face as `figure.FIVE_POINTS` places it.
-LOOK_AT = (0.0, 0.005, 0.0)
-PROFILE_LOOK_AT = (0.0, 0.0, -0.06)  # from the side pictures would end before the back of the head
+TARGET = (0.0, 0.005, 0.0)
+PROFILE_TARGET = (0.0, 0.0, -0.06)  # from the side pictures would end before the back of the head
 PITCH_LIMIT = 0.6  # radians
 
 
@@ -32,7 +32,7 @@ def training_cameras(seed: int, count: int) -> list[Camera]:
 def sample_camera(kind: ViewKind, rng: np.random.Generator) -> Camera:
     """Draw one camera of a kind."""
     yaw, pitch = sample_angles(kind, rng)
-    target = np.array(PROFILE_LOOK_AT if kind in ("left", "right") else LOOK_AT) + rng.normal(0, 0.015, 3)
+    target = np.array(PROFILE_TARGET if kind in ("left", "right") else TARGET) + rng.normal(0, 0.015, 3)
     x, y, z = target.tolist()
     pitch = float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT))
     camera = Camera.orbit(float(np.degrees(yaw)), float(np.degrees(pitch)), look_at=(x, y, z))
