@@ -1,4 +1,4 @@
-"""Collars and fringes hang together, a neck ends level, and what a photo shows stays as it is."""
+"""Collars hang together, a neck ends level, and what a photo shows stays as it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from tpn_engine.nets.box import Box
 from tpn_engine.surface.density import DEEP, Lattice
 from tpn_engine.surface.isosurface import isosurface
-from tpn_engine.surface.settle import COLLAR, FRINGE, JAW, cut, in_fringe, settle_collar, settle_fringe
+from tpn_engine.surface.settle import COLLAR, JAW, cut, settle_collar
 
 LEVEL, STEEP, FLOOR = 10.0, 5000.0, -0.4
 LATTICE = Lattice(96, Box())
@@ -31,7 +31,6 @@ def bust(scale: float = STEEP) -> np.ndarray:
 def ended(values: np.ndarray, floor: float = FLOOR) -> np.ndarray:
     changed = values.copy()
     settle_collar(changed, LATTICE, LEVEL)
-    settle_fringe(changed, LATTICE, LEVEL)
     cut(changed, LATTICE, LEVEL, floor)
     return changed
 
@@ -48,35 +47,11 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
     )
 
 
-def test_between_jaw_and_brow_nothing_changes() -> None:
+def test_above_the_jaw_nothing_changes() -> None:
     values = bust()
     y = LATTICE.coordinates[1]
-    face = (y > JAW) & (y < FRINGE[0])
+    face = y > JAW
     same(ended(values)[:, face], values[:, face])
-
-
-def test_a_ledge_before_the_forehead_goes_and_the_forehead_stays() -> None:
-    values = bust()
-    x, y, z = np.meshgrid(*LATTICE.coordinates, indexing="ij")
-    ledge = (np.abs(y - 0.17) < 0.012) & (np.abs(x) < 0.1) & (z > 0) & (z < 0.22)
-    with_ledge = np.where(ledge, LEVEL + STEEP * 0.01, values).astype(np.float32)
-    front = (slice(None), slice(None), LATTICE.coordinates[2] > 0.2)
-    assert (with_ledge[front] > LEVEL).any()
-    assert not (ended(with_ledge)[front] > LEVEL).any()
-    vertices = surface(ended(values))
-    forehead = vertices[(vertices[:, 1] > 0.13) & (vertices[:, 2] > 0.06)]
-    assert np.abs(np.linalg.norm(forehead, axis=1) - 0.2).max() < 0.005
-
-
-def test_what_a_fringe_moves_lies_in_it() -> None:
-    x, y, z = np.meshgrid(*LATTICE.coordinates, indexing="ij")
-    values = bust()
-    settled = values.copy()
-    settle_fringe(settled, LATTICE, LEVEL)
-    near = STEEP * LATTICE.step[0]
-    moved = np.abs(settled.clip(LEVEL - near, LEVEL + near) - values.clip(LEVEL - near, LEVEL + near)) > 1e-3
-    assert moved.any()
-    assert in_fringe(np.stack([x, y, z], axis=-1)[moved]).all()
 
 
 def test_a_chin_is_no_collar() -> None:

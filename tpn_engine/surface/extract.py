@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import torch
+
 from tpn_engine.errors import OptionError
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.presets import MeshColors
@@ -19,12 +21,13 @@ from tpn_engine.surface.cleanup import (
 )
 from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice, surface_density
+from tpn_engine.surface.fringe import before_settling, settle_fringe
 from tpn_engine.surface.guessed import calmed
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mend import mend
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.outline import BEYOND, drawn_to_outline
-from tpn_engine.surface.settle import cut, settle_collar, settle_fringe
+from tpn_engine.surface.settle import cut, settle_collar
 from tpn_engine.surface.streaks import even_colors
 
 MAX_RESOLUTION = 1024
@@ -128,6 +131,8 @@ def extract_mesh(
     progress("colours", 0.0)
     placed, triangles = surface
     vertices = placed
+    if field.surface is not None:
+        placed = before_settling(torch.from_numpy(placed)).numpy()
     if field.surface is not None and photo is not None:
         vertices = calmed(vertices, triangles, photo.camera, options.floor)
     if outline is not None:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.volume import box_crossing
 from tpn_engine.surface.density import Lattice, surface_density
-from tpn_engine.surface.settle import in_fringe, settle_fringe
+from tpn_engine.surface.fringe import in_fringe, settle_fringe
 
 _POINTS = 192  # of the lattice along each edge
 _BLOCK = 2  # of its points: what is far needn't be known so well
@@ -59,7 +59,7 @@ def _within(field: TriplaneField, level: float, lattice: _DensityLattice, points
     """Whether points [N, 3] lie inside, [N] bool."""
     if field.surface is None:
         return field.density(points) > level
-    settled = torch.from_numpy(in_fringe(points.cpu().numpy())).to(points.device)
+    settled = in_fringe(points)
     inside = torch.empty_like(settled)
     inside[~settled] = field.density(points[~settled]) > level
     guessed = points[settled]

@@ -1,7 +1,7 @@
-"""Densities made ready to be looked at: guessed collars and fringes hang together, and a neck ends level.
+"""Densities made ready to be looked at: guessed collars hang together, and a neck ends level.
 
-A portrait shows little of collars and shoulders, and nothing of how far a fringe stands out. A model of surfaces
-guesses shreds and ledges there, which stick out when seen from the side.
+A portrait shows little of collars and shoulders. A model of surfaces guesses shreds and ledges there, which stick out
+when seen from the side.
 """
 
 from __future__ import annotations
@@ -16,50 +16,11 @@ from tpn_engine.surface.smoothing import TRUNCATED, smoothed
 SMOOTHING = 0.024
 # Collars: wholly from COLLAR below the jaw on, which is at JAW by the ears, and lower before them, to the chin.
 JAW, JAW_FRONT, FORWARD, COLLAR = -0.2, 0.02, 0.5, 0.04
-# Fringes: between the first height and the second, above the brows, and between the first depth and the second.
-FRINGE, FRONT = (0.13, 0.17), (0.0, 0.05)
 FLOOR = (0.005, 0.05)  # above a floor, over which surfaces come to be free
 
 
-def settle_collar(values: np.ndarray, lattice: Lattice, level: float) -> None:
-    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice below the jaw, in place."""
-    _, y, z = lattice.coordinates
-    jaw = JAW - FORWARD * np.maximum(z - JAW_FRONT, 0)
-    _smooth(values, lattice, level, rise(jaw[None, :] - y[:, None], (0.0, COLLAR)))
-
-
-def settle_fringe(values: np.ndarray, lattice: Lattice, level: float) -> None:
-    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice around a fringe, in place."""
-    _, y, z = lattice.coordinates
-    _smooth(values, lattice, level, _fringe(y[:, None], z[None, :]))
-
-
-def in_fringe(points: np.ndarray) -> np.ndarray:
-    """Whether points [N, 3] lie where `settle_fringe` moves a surface, [N] bool."""
-    return _fringe(points[:, 1], points[:, 2]) > 0
-
-
-def _fringe(y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """How far heights y and depths z, which are broadcast, are a fringe's, in [0, 1]."""
-    return rise(y, FRINGE) * rise(z, FRONT)
-
-
-def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> None:
-    """Leave nothing of densities [X, Y, Z] above `level` below `floor`, in EG3D units along y, in place."""
-    y = lattice.coordinates[1]
-    part = values[:, : int((y < floor).sum()) + 1]
-    above = part - np.float32(level)
-    ramp = slope(above) * ((y[: part.shape[1]] - floor) / lattice.step[1]).astype(np.float32)
-    part[...] = np.minimum(above, ramp[:, None]) + np.float32(level)
-
-
-def off_floor(vertices: np.ndarray, floor: float | None) -> np.ndarray:
-    """How far vertices [N, 3] may be moved, [N] in [0, 1]: not where a head is cut level at `floor`."""
-    return np.ones(len(vertices)) if floor is None else rise(vertices[:, 1] - floor, FLOOR)
-
-
-def _smooth(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarray) -> None:
-    """Smooth densities [X, Y, Z] by a share [Y, Z], in place."""
+def settle(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarray) -> None:
+    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice by a share [Y, Z] in [0, 1], in place."""
     if not share.any():
         return
     share = share.astype(np.float32)
@@ -79,6 +40,27 @@ def _smooth(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarra
     near, inside, smooth, share = near[within], inside[within], smooth[within], share[tuple(outer)][tuple(inner)]
     blended = np.where(share > 0, unit * (inside + share * (smooth - inside)), near)
     values[region][within] = blended + np.float32(level)
+
+
+def settle_collar(values: np.ndarray, lattice: Lattice, level: float) -> None:
+    """Smooth the surface at `level` of densities [X, Y, Z] on a lattice below the jaw, in place."""
+    _, y, z = lattice.coordinates
+    jaw = JAW - FORWARD * np.maximum(z - JAW_FRONT, 0)
+    settle(values, lattice, level, rise(jaw[None, :] - y[:, None], (0.0, COLLAR)))
+
+
+def cut(values: np.ndarray, lattice: Lattice, level: float, floor: float) -> None:
+    """Leave nothing of densities [X, Y, Z] above `level` below `floor`, in EG3D units along y, in place."""
+    y = lattice.coordinates[1]
+    part = values[:, : int((y < floor).sum()) + 1]
+    above = part - np.float32(level)
+    ramp = slope(above) * ((y[: part.shape[1]] - floor) / lattice.step[1]).astype(np.float32)
+    part[...] = np.minimum(above, ramp[:, None]) + np.float32(level)
+
+
+def off_floor(vertices: np.ndarray, floor: float | None) -> np.ndarray:
+    """How far vertices [N, 3] may be moved, [N] in [0, 1]: not where a head is cut level at `floor`."""
+    return np.ones(len(vertices)) if floor is None else rise(vertices[:, 1] - floor, FLOOR)
 
 
 def slope(above: np.ndarray) -> np.float32:

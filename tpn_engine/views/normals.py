@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tpn_engine.camera import Camera
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.volume import rays
+from tpn_engine.surface.fringe import before_settling
 
 _PIXELS_AT_ONCE = 2**16  # each asks for the density at six points
 
@@ -38,7 +39,10 @@ def _gradient(field: TriplaneField, points: Tensor) -> Tensor:
     """Density's slope [N, 3] at `points` [N, 3], over a texel to either side: inside one it jumps."""
     texel = field.box.warp / field.planes.shape[-1]
     steps = torch.eye(3, device=points.device) * texel
-    ahead, behind = (field.density((points + sign * steps[:, None]).reshape(-1, 3)) for sign in (1, -1))
+    places = torch.cat([(points + sign * steps[:, None]).reshape(-1, 3) for sign in (1, -1)])
+    if field.surface is not None:
+        places = before_settling(places)
+    ahead, behind = field.density(places).chunk(2)
     return (ahead - behind).view(3, -1).T / (2 * texel)
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tpn_engine.nets.field import TriplaneField
 from tpn_engine.nets.volume import rays, rays_through
+from tpn_engine.surface.fringe import before_settling
 from tpn_engine.surface.raycast import cast_rays
 
 _RAYS_AT_ONCE = 2**16
@@ -75,5 +76,7 @@ def _met(field: TriplaneField, level: float, origins: Tensor, directions: Tensor
     hits = cast_rays(field, level, origins, directions)
     pixels = torch.cat([torch.zeros_like(origins), hits.hit[:, None], hits.distance[:, None]], dim=1)
     points = origins[hits.hit] + directions[hits.hit] * hits.distance[hits.hit, None]
+    if field.surface is not None:
+        points = before_settling(points)
     pixels[hits.hit, :3] = field.colors(points)
     return pixels
