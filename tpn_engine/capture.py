@@ -42,7 +42,8 @@ class Capture:
     `codes` are the pivot's W+ latent codes [num_ws, w_dim]; `crop` [512, 512, 3] and `matte` [512, 512]
     are uint8; `camera` is the source camera; `provenance` is plain JSON: photo, model, method, versions,
     warnings and seconds. `iso_level`, `border`, `floor` and `colors` are the model's own for meshes; `matted`
-    fields hold nothing but the person. `surroundings` is more of the photo, where it shows more.
+    fields hold nothing but the person. `surroundings` is more of the photo, where it shows more. `landmarks` [468, 3]
+    float32 are the face's in crop pixels, with their relative depth.
     """
 
     field: TriplaneField
@@ -58,6 +59,7 @@ class Capture:
     colors: MeshColors = "model"
     matted: bool = False
     surroundings: Surroundings | None = None
+    landmarks: np.ndarray | None = None
 
     def to(self, device: torch.device | str) -> Capture:
         """The same capture with its field on another device."""
@@ -83,8 +85,9 @@ class Capture:
 
     @property
     def photo(self) -> Photo:
-        """The crop with its matte and camera."""
-        return Photo(_unit(self.crop), _unit(self.matte), self.camera)
+        """The crop with its matte, camera and landmarks."""
+        landmarks = None if self.landmarks is None else self.landmarks / len(self.crop)
+        return Photo(_unit(self.crop), _unit(self.matte), self.camera, landmarks=landmarks)
 
     @property
     def around(self) -> Photo | None:
@@ -184,6 +187,8 @@ class Capture:
             "crop": self.crop,
             "matte": self.matte,
         }
+        if self.landmarks is not None:
+            tensors["landmarks"] = self.landmarks
         if self.surroundings is not None:
             tensors |= {_AROUND + name: getattr(self.surroundings, name) for name in _AROUND_PARTS}
         for key, value in self.field.decoder.state_dict().items():
@@ -244,6 +249,7 @@ def _assemble(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> Capture:
         colors=facts.get("colors", "model"),
         matted=facts.get("matted", False),
         surroundings=_surroundings(tensors, facts),
+        landmarks=tensors.get("landmarks"),
     )
 
 

@@ -97,6 +97,9 @@ def test_a_capture_comes_back_bit_for_bit(capture: Capture, saved: Path) -> None
     np.testing.assert_array_equal(loaded.camera.label, capture.camera.label)
     np.testing.assert_array_equal(loaded.crop, capture.crop)
     np.testing.assert_array_equal(loaded.matte, capture.matte)
+    assert capture.landmarks is not None
+    assert loaded.landmarks is not None
+    np.testing.assert_array_equal(loaded.landmarks, capture.landmarks)
     assert (loaded.field.axes, loaded.field.box) == (capture.field.axes, capture.field.box)
     assert (loaded.rendering, loaded.iso_level) == (capture.rendering, capture.iso_level)
     assert loaded.provenance == capture.provenance

@@ -17,6 +17,9 @@ from tpn_engine.surface.membrane import mesh_edges
 from tpn_engine.surface.raster import rasterize
 from tpn_engine.surface.sight import sample
 
+# Of MediaPipe's points, those around the lips and inside them.
+LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
+LIPS += [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
 INSIDE = 6  # edges from the border of what is seen to the borders that it is compared with
 
 
@@ -99,6 +102,25 @@ def test_the_surface_is_the_same_and_closed(plain: HeadMesh, painted: HeadMesh) 
     assert len(painted.triangles) > len(plain.triangles)
     assert after.volume == pytest.approx(before.volume, rel=1e-5)
     np.testing.assert_allclose(np.linalg.norm(painted.normals, axis=1), 1, atol=1e-5)
+
+
+def test_lips_are_as_deep_as_their_landmarks(capture: Capture) -> None:
+    assert capture.landmarks is not None
+    lips, size = capture.landmarks[LIPS], len(capture.crop)
+
+    def relief(depth: np.ndarray) -> np.ndarray:
+        """What is left of depths [L] without the plane through them."""
+        plane = np.column_stack([lips[:, :2], np.ones(len(lips))])
+        return depth - plane @ np.linalg.lstsq(plane, depth, rcond=None)[0]
+
+    def off(seen: Capture) -> float:
+        """Pixels between the relief of the mesh's lips and that of the landmarks."""
+        mesh = seen.mesh(192, colors="model")
+        depth = sample(rasterize(mesh.vertices, mesh.triangles, seen.camera, size).depth, lips[:, :2] / size)
+        pixels = depth * seen.camera.intrinsics[0, 0] * size / np.median(depth)
+        return float(np.abs(relief(pixels) - relief(lips[:, 2])).mean())
+
+    assert off(capture) < 0.8 * off(replace(capture, landmarks=None))
 
 
 def test_nothing_of_the_background_or_of_a_face_is_behind(painted: HeadMesh, photo: Photo) -> None:

@@ -68,21 +68,22 @@ def test_a_smooth_head_stays_as_it_is() -> None:
     assert np.abs(radii(mended(BALL))[1] - RADIUS).max() < 0.001
 
 
-def test_a_face_keeps_what_a_temple_loses() -> None:
-    waves = 0.004 * np.cos(2 * np.pi * Y / 0.03)
-
-    def kept(x: float, y: float, front: float) -> float:
-        """The part of the waves that is left around a place."""
+def test_a_face_keeps_its_features_and_loses_what_is_finer() -> None:
+    def kept(length: float, x: float, y: float, front: float) -> float:
+        """The part of waves of this length that is left around a place."""
         heights = []
+        waves = 0.004 * np.cos(2 * np.pi * Y / length)
         for distance in (BALL + waves, mended(BALL + waves)):
             vertices, away = radii(distance)
             here = (np.hypot(vertices[:, 0] - x, vertices[:, 1] - y) < 0.03) & (vertices[:, 2] > front)
             heights.append(np.ptp(away[here]))
         return heights[1] / heights[0]
 
-    assert kept(0.24, 0.0, -0.1) < 0.5
+    temple = (0.24, 0.0, -0.1)
+    assert kept(0.08, *temple) < 0.8
     for place in ((0.0, 0.0), (0.084, 0.078), (-0.084, 0.078), (0.0, -0.105)):  # nose, eyes, mouth
-        assert kept(*place, 0.1) > 0.85
+        assert kept(0.08, *place, 0.1) > 0.85
+        assert kept(0.03, *place, 0.1) < 0.5
 
 
 def test_pits_between_teeth_are_closed_half() -> None:

@@ -92,6 +92,7 @@ def invert(
         matte=matte,
         provenance=provenance,
         surroundings=around,
+        landmarks=portrait.landmarks,
     )
 
 

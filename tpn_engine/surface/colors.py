@@ -45,6 +45,8 @@ class Photo:
     """The aligned crop, or more of the photo: picture [S, S, 3], the person's matte [S, S], float32 in [0, 1], camera.
 
     The picture is `widths` crops wide; of it the photo itself is `shown` [S, S] bool, None means all.
+    `landmarks` [L, 3] of the face, where they are known: u and v in the picture, in [0, 1], and how deep in the same
+    unit, relative.
     """
 
     picture: np.ndarray
@@ -52,6 +54,7 @@ class Photo:
     camera: Camera
     widths: float = 1.0
     shown: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
 
     @property
     def crop_size(self) -> float:

@@ -27,6 +27,7 @@ from tpn_engine.surface.isosurface import isosurface, smooth_normals
 from tpn_engine.surface.mend import mend
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.outline import BEYOND, drawn_to_outline
+from tpn_engine.surface.relief import raise_relief
 from tpn_engine.surface.settle import cut, settle_collar
 from tpn_engine.surface.streaks import even_colors
 
@@ -112,6 +113,8 @@ def extract_mesh(
     progress("surface", 0.0)
     if field.surface is not None:
         mend(density, lattice, options.level)
+        if photo is not None and photo.landmarks is not None:
+            raise_relief(density, lattice, options.level, photo.camera, photo.landmarks)
         settle_collar(density, lattice, options.level)
         settle_fringe(density, lattice, options.level)
     if options.floor is not None:

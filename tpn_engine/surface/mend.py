@@ -2,8 +2,8 @@
 
 A model is unsure how deep hair is, and where its planes leap, a surface that runs along the view leaps with them: in
 clay, these are holes and ridges. Where a surface is torn its normals point everywhere, so that their mean is short.
-There its volume is smoothed much, which closes what is narrow; where a surface is whole, a little. A face is smoothed
-where it is torn alone, and less; its mouth, where a model guesses teeth, as soon as hair is.
+There its volume is smoothed much, which closes what is narrow; where a surface is whole, a little. So is a face,
+which keeps its features; its mouth, where a model guesses teeth, loses them where it is torn.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from tpn_engine.surface.smoothing import filled_in, smoothed
 LITTLE, MUCH, AROUND = 0.01, 0.02, 0.012
 THICKNESS = 0.006  # EG3D units to each side of a surface that tell its normals: what is narrower counts for less
 SPARSE = 1.25  # points that are worked out for each standard deviation, at least
-# By how much a mean normal is shorter than one where a surface comes to be torn. A nose and glasses are so a little.
-TORN, TORN_FACE = (0.08, 0.25), (0.3, 0.5)
+TORN = (0.08, 0.25)  # by how much a mean normal is shorter than one where a surface comes to be torn
 EDGE = (0.9, 1.25)  # parts of its half axes over which an oval ends
 DEPTH = (0.02, 0.07)  # EG3D units along z over which a face begins
 BOTTOM = (-0.33, -0.3)  # along y: below lie collars, which are settled
@@ -57,8 +56,7 @@ def mend(values: np.ndarray, lattice: Lattice, level: float) -> None:
     apart = lattice.step * every
     x, y, z = (axis[part][::some] for axis, part, some in zip(lattice.coordinates, region, every, strict=True))
 
-    short = _shortness(_clipped(near, steep * np.float32(THICKNESS)), every, apart)
-    torn, torn_face = (rise(short, between) for between in (TORN, TORN_FACE))
+    torn = rise(_shortness(_clipped(near, steep * np.float32(THICKNESS)), every, apart), TORN)
     unit = steep * np.float32(MUCH)
     inside = _clipped(near, unit)  # a fraction that is as steep as the smoothed one
     little = smoothed(inside, LITTLE / lattice.step, every)
@@ -68,11 +66,9 @@ def mend(values: np.ndarray, lattice: Lattice, level: float) -> None:
     face, mouth = FACE.share(x, y, z), MOUTH.share(x, y, z)
     whole = little + torn * (much - little)
     whole += face * (gentle + mouth * torn * (little - gentle) - whole)
-    share = 1 - face * (1 - np.maximum(torn_face, mouth * torn))
-    share *= rise(y, BOTTOM).astype(np.float32)[:, None]
-    share, whole = (filled_in(part, near.shape, every) for part in (share, whole))
+    whole = filled_in(whole, near.shape, every)
     whole -= inside
-    whole *= share
+    whole *= rise(lattice.coordinates[1, region[1]], BOTTOM).astype(np.float32)[:, None]
     whole += inside
     whole *= unit
     whole += np.float32(level)
