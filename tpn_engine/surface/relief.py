@@ -43,17 +43,17 @@ def raise_relief(values: np.ndarray, lattice: Lattice, level: float, camera: Cam
         return
     relief, share = found
     region = _around(lattice, camera, relief, share > 0)
-    part = values[region]
-    x, y, z = (axis[some] for axis, some in zip(lattice.coordinates, region, strict=True))
-    points = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1).reshape(-1, 3)
-    places, depth = np.split(camera.project(points), [2], axis=1)
-    places = places.clip(0, 1)
-    behind = (depth[:, 0] - sample(relief, places)).reshape(part.shape)
-    share = (sample(share, places).reshape(part.shape) * (behind < BEHIND)).astype(np.float32)
-    unit = slope(part - np.float32(level)) * np.float32(THICKNESS / lattice.step[0])
-    inside = np.clip((part - np.float32(level)) / unit, -1, 1)
-    raised = np.clip(behind / THICKNESS, -1, 1).astype(np.float32)
-    values[region] = np.where(share > 0, unit * (inside + share * (raised - inside)) + np.float32(level), part)
+    x, *across = (axis[some] for axis, some in zip(lattice.coordinates, region, strict=True))
+    near = values[region]
+    unit = slope(near - np.float32(level)) * np.float32(THICKNESS / lattice.step[0])
+    for part, at in zip(near, x, strict=True):  # one by one: all would take much memory
+        points = np.stack(np.meshgrid(at, *across, indexing="ij"), axis=-1).reshape(-1, 3)
+        places, depth = np.split(camera.project(points), [2], axis=1)
+        behind, here = (depth[:, 0] - sample(relief, places), sample(share, places))
+        here = (here * (behind < BEHIND)).astype(np.float32).reshape(part.shape)
+        raised = np.clip(behind / THICKNESS, -1, 1).astype(np.float32).reshape(part.shape)
+        inside = np.clip((part - np.float32(level)) / unit, -1, 1)
+        part[...] = np.where(here > 0, unit * (inside + here * (raised - inside)) + np.float32(level), part)
 
 
 def _relief(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
