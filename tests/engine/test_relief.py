@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,13 @@ def test_landmarks_beside_the_head_change_nothing() -> None:
     values, found = egg(), landmarks(camera)
     found[:, 0] += 0.45
     np.testing.assert_array_equal(raised(values, camera, found), values)
+
+
+def test_landmarks_at_one_place_do_no_harm() -> None:
+    camera = Camera.orbit(0, 0)
+    values, found = egg(), landmarks(camera)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twice = raised(values, camera, np.concatenate([found, found[:50]]))
+    once = raised(values, camera, found)
+    np.testing.assert_allclose(depth(twice, camera), depth(once, camera), atol=1e-3)

@@ -109,7 +109,9 @@ def _landmark_depth(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> 
     rays = np.stack([(landmarks[:, 0] - cx) / fx, (landmarks[:, 1] - cy) / fy, np.ones(len(landmarks))], axis=1)
     points = (rays * depth[:, None]) @ camera.pose[:3, :3].T + camera.position
     # From the front no part of a face covers another. The surface is rounded as finely as the landmarks lie.
-    surface = trimesh.remesh.subdivide_loop(points, Delaunay(points[:, :2]).simplices, ROUNDS)
+    triangles = Delaunay(points[:, :2]).simplices
+    used, triangles = np.unique(triangles, return_inverse=True)  # not those at one place with another
+    surface = trimesh.remesh.subdivide_loop(points[used], triangles.reshape(-1, 3), ROUNDS)
     return rasterize(*surface, camera, size).depth
 
 
