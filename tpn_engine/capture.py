@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,16 @@ class Capture:
         for camera in one_by_one(cameras, "views", progress):
             yield self._view(camera, size, Progress(cancelled=progress.cancelled))
 
+    @cached_property
+    def _seen(self) -> TriplaneField:
+        """The field within the outline of all that the photo shows of the person, not of the crop alone."""
+        around, outline = self.around, self.field.silhouette
+        if around is None or outline is None:
+            return self.field
+        return replace(self.field, silhouette=around.silhouette(outline.level, outline.label.device))
+
     def _view(self, camera: Camera, size: int, progress: Progress) -> View:
-        return render_view(self.field, camera, size, rendering=self.rendering, progress=progress)
+        return render_view(self._seen, camera, size, rendering=self.rendering, progress=progress)
 
     def turntable(
         self,

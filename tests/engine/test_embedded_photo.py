@@ -9,6 +9,7 @@ import pytest
 import skimage.data
 import trimesh
 from PIL import Image
+from scipy import ndimage
 
 from tpn_engine import Capture, Engine, HeadMesh
 from tpn_engine.surface import Photo
@@ -76,6 +77,20 @@ def test_hair_above_the_crop_is_the_photos(
     # The same head without them has a cap.
     cut = replace(capture, surroundings=None).mesh(192).colors[: len(plain.vertices)][above]
     assert np.abs(cut - pixels).mean() > 0.03
+
+
+def test_pictures_end_where_the_person_does_above_the_crop(capture: Capture, photo: Photo) -> None:
+    assert photo.shown is not None
+    beside = photo.shown & (ndimage.maximum_filter(photo.matte, 7) < 0.5)
+    size = len(beside)
+
+    def beyond(seen: Capture) -> float:
+        """How much of what the photo shows beside the person a picture of the head covers."""
+        (view,) = seen.views([photo.camera], size)
+        return float(view.mask[beside].mean())
+
+    assert beyond(capture) < 0.001
+    assert beyond(replace(capture, surroundings=None)) > 0.01
 
 
 def test_no_seam_where_the_photo_ends(plain: HeadMesh, painted: HeadMesh, certain: np.ndarray) -> None:
