@@ -86,3 +86,9 @@ class Camera:
         local = (np.asarray(points, np.float64) - self.pose[:3, 3]) @ self.pose[:3, :3]
         image = local @ self.intrinsics.astype(np.float64).T
         return np.concatenate([image[:, :2] / image[:, 2:], local[:, 2:]], axis=1)
+
+    def unproject(self, places: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """The world points [N, 3] that are seen at places [N, 2] (u, v) with depths [N] along z."""
+        image = np.concatenate([places, np.ones((len(places), 1))], axis=1) * np.asarray(depth)[:, None]
+        local = image @ np.linalg.inv(self.intrinsics.astype(np.float64)).T
+        return local @ self.pose[:3, :3].T + self.pose[:3, 3]

@@ -112,6 +112,13 @@ def test_landmarks_beside_the_head_change_nothing() -> None:
     np.testing.assert_array_equal(raised(values, camera, found), values)
 
 
+def test_pictures_places_lead_back_to_their_points() -> None:
+    camera = Camera.orbit(25, 10)
+    points = np.random.default_rng(0).uniform(-0.3, 0.3, (20, 3))
+    projected = camera.project(points)
+    np.testing.assert_allclose(camera.unproject(projected[:, :2], projected[:, 2]), points, atol=1e-5)
+
+
 def test_landmarks_at_one_place_do_no_harm() -> None:
     camera = Camera.orbit(0, 0)
     values, found = egg(), landmarks(camera)

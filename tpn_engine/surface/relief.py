@@ -83,10 +83,7 @@ def _relief(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> tuple[np
 def _around(lattice: Lattice, camera: Camera, relief: np.ndarray, where: np.ndarray) -> tuple[slice, ...]:
     """The part of a lattice around a picture's [S, S] relief `where` it is [S, S] bool."""
     row, column = np.nonzero(where)
-    (fx, _, cx), (_, fy, cy) = camera.intrinsics[:2].astype(np.float64)
-    u, v = ((place + 0.5) / len(relief) for place in (column, row))
-    local = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], axis=1) * relief[where][:, None]
-    points = local @ camera.pose[:3, :3].T + camera.position
+    points = camera.unproject((np.stack([column, row], axis=1) + 0.5) / len(relief), relief[where])
     low, high = points.min(0) - BEHIND, points.max(0) + BEHIND
     starts, ends = (
         [int(np.searchsorted(axis, end)) for axis, end in zip(lattice.coordinates, ends, strict=True)]
@@ -105,9 +102,7 @@ def _landmark_depth(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> 
         return np.full_like(head, np.inf)
     away = np.median(seen)
     depth = away * (1 + (landmarks[:, 2] - np.median(landmarks[:, 2])) / camera.intrinsics[0, 0])
-    (fx, _, cx), (_, fy, cy) = camera.intrinsics[:2].astype(np.float64)
-    rays = np.stack([(landmarks[:, 0] - cx) / fx, (landmarks[:, 1] - cy) / fy, np.ones(len(landmarks))], axis=1)
-    points = (rays * depth[:, None]) @ camera.pose[:3, :3].T + camera.position
+    points = camera.unproject(landmarks[:, :2], depth)
     # From the front no part of a face covers another. The surface is rounded as finely as the landmarks lie.
     triangles = Delaunay(points[:, :2]).simplices
     used, triangles = np.unique(triangles, return_inverse=True)  # not those at one place with another

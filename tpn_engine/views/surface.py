@@ -76,7 +76,5 @@ def _met(field: TriplaneField, level: float, origins: Tensor, directions: Tensor
     hits = cast_rays(field, level, origins, directions)
     pixels = torch.cat([torch.zeros_like(origins), hits.hit[:, None], hits.distance[:, None]], dim=1)
     points = origins[hits.hit] + directions[hits.hit] * hits.distance[hits.hit, None]
-    if field.surface is not None:
-        points = before_settling(points)
-    pixels[hits.hit, :3] = field.colors(points)
+    pixels[hits.hit, :3] = field.colors(before_settling(points))
     return pixels
