@@ -20,15 +20,15 @@ from tpn_engine.surface.cleanup import (
     watertight,
 )
 from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
-from tpn_engine.surface.density import BLOCK, Lattice, surface_density
-from tpn_engine.surface.fringe import before_settling, settle_fringe
+from tpn_engine.surface.density import BLOCK, Lattice
+from tpn_engine.surface.ears import on_ears, raise_ears, shaded
+from tpn_engine.surface.fringe import before_settling
 from tpn_engine.surface.guessed import calmed
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
-from tpn_engine.surface.mend import mend
 from tpn_engine.surface.mesh import HeadMesh
 from tpn_engine.surface.outline import BEYOND, drawn_to_outline
-from tpn_engine.surface.relief import raise_relief
-from tpn_engine.surface.settle import cut, settle_collar
+from tpn_engine.surface.ready import ready_density
+from tpn_engine.surface.settle import cut
 from tpn_engine.surface.streaks import even_colors
 
 MAX_RESOLUTION = 1024
@@ -93,8 +93,9 @@ def extract_mesh(
 ) -> HeadMesh:
     """The head mesh of `field`.
 
-    Torn surfaces are mended. What a photo's outline bounds is drawn to it, not cut, and what no `photo` shows of a
-    surface is smoothed. Outline and colours are those of more of the photo `around` the crop, where there is more.
+    Torn surfaces are mended, and ears put where a surface has bumps for them. What a photo's outline bounds is drawn to
+    it, not cut, and what no `photo` shows of a surface is smoothed. Outline and colours are those of more of the photo
+    `around` the crop, where there is more.
     With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
     nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
@@ -109,14 +110,8 @@ def extract_mesh(
         outline = outline.smoothed(OUTLINE).wider(DRAWN_IN)
         field = replace(field, silhouette=outline.wider(BEYOND))
     lattice = Lattice(options.resolution, field.box, options.trim)
-    density = surface_density(field, lattice, options.level, progress).values
-    progress("surface", 0.0)
-    if field.surface is not None:
-        mend(density, lattice, options.level)
-        if photo is not None and photo.landmarks is not None:
-            raise_relief(density, lattice, options.level, photo.camera, photo.landmarks)
-        settle_collar(density, lattice, options.level)
-        settle_fringe(density, lattice, options.level)
+    density = ready_density(field, lattice, options.level, photo, progress)
+    ears = [] if field.surface is None else raise_ears(density, lattice, options.level)
     if options.floor is not None:
         cut(density, lattice, options.level, options.floor)
     surface = isosurface(density, lattice, options.level)
@@ -137,14 +132,14 @@ def extract_mesh(
     if field.surface is not None:
         placed = before_settling(torch.from_numpy(placed)).numpy()
     if field.surface is not None and photo is not None:
-        vertices = calmed(vertices, triangles, photo.camera, options.floor)
+        vertices = calmed(vertices, triangles, photo.camera, options.floor, on_ears(vertices, ears))
     if outline is not None:
         vertices = drawn_to_outline(vertices, outline, options.floor)
     normals = smooth_normals(vertices, triangles)
     if options.colors == "model" or photo is None:
-        mesh = HeadMesh(vertices, triangles, normals, vertex_colors(field, placed))
+        mesh = HeadMesh(vertices, triangles, normals, shaded(vertex_colors(field, placed), placed, ears))
     else:
-        mesh = HeadMesh(vertices, triangles, normals, even_colors(field, placed, normals))
+        mesh = HeadMesh(vertices, triangles, normals, shaded(even_colors(field, placed, normals), placed, ears))
         progress("colours", 0.3)
         mesh = with_photo(mesh, around or photo, finer=options.triangles is None)
     progress("colours", 1.0)

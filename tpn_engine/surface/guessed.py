@@ -19,17 +19,19 @@ BACK = (0.3, -0.5)  # z of normals over which the side of a head becomes its bac
 LOOK_AROUND, SIDE, BEHIND = 0.01, 0.016, 0.045
 
 
-def calmed(vertices: np.ndarray, triangles: np.ndarray, camera: Camera, floor: float | None) -> np.ndarray:
+def calmed(
+    vertices: np.ndarray, triangles: np.ndarray, camera: Camera, floor: float | None, known: np.ndarray
+) -> np.ndarray:
     """Vertices [N, 3] float32 of a head, smoothed beside and behind what `camera` and a look from the front show.
 
     Smoothed twice, the second time what the first took away: less of the head's roundness is lost. A head cut at
-    `floor` stays level there.
+    `floor` stays level there, and so does what is `known` [N] in [0, 1].
     """
     edges = mesh_edges(triangles)
     length = np.median(edge_lengths(vertices, edges))
     normals = _averaged(smooth_normals(vertices, triangles), edges, rounds=round((LOOK_AROUND / length) ** 2))
     shown = np.maximum(facing(vertices, normals, camera), normals[:, 2])
-    guessed = (1 - rise(shown, TURNED)) * (1 - rise(vertices[:, 2], FACE)) * off_floor(vertices, floor)
+    guessed = (1 - rise(shown, TURNED)) * (1 - rise(vertices[:, 2], FACE)) * off_floor(vertices, floor) * (1 - known)
     reach = guessed * (SIDE + (BEHIND - SIDE) * rise(normals[:, 2], BACK))
     with np.errstate(divide="ignore"):
         strength = (length / reach) ** 2

@@ -151,7 +151,7 @@ def evaluate(
         for turn, method in enumerate(methods):
             progress("evaluate", (index + turn / len(methods)) / len(files))
             started = time.perf_counter()
-            made = INVERTERS[method](model, _subject(model, views[source]), chosen[method], _within(progress))
+            made = INVERTERS[method](model, rendered_subject(model, views[source]), chosen[method], _within(progress))
             head = made.head(model.preset, views[source].alpha)
             seconds[method].append(time.perf_counter() - started)
             pictures = []
@@ -182,8 +182,8 @@ def evaluate(
     return Report(len(files), table, mean_seconds, balanced, _sheet(rows))
 
 
-def _subject(model: Model, view: PixelView) -> Subject:
-    """On black for every model: the heads have no background."""
+def rendered_subject(model: Model, view: PixelView) -> Subject:
+    """A rendered head as a model is shown it: on black, for it has no background."""
     device = next(model.network.parameters()).device
     rgb = view.rgb / np.float32(255)
     subject = Subject.of(rgb, view.alpha, view.camera.label, matted=True, device=device, face=model.preset.face)
