@@ -139,7 +139,8 @@ def extract_mesh(
     if options.colors == "model" or photo is None:
         mesh = HeadMesh(vertices, triangles, normals, shaded(vertex_colors(field, placed), placed, ears))
     else:
-        mesh = HeadMesh(vertices, triangles, normals, shaded(even_colors(field, placed, normals), placed, ears))
+        colors = even_colors(field, placed, normals, outline)
+        mesh = HeadMesh(vertices, triangles, normals, shaded(colors, placed, ears))
         progress("colours", 0.3)
         mesh = with_photo(mesh, around or photo, finer=options.triangles is None)
     progress("colours", 1.0)

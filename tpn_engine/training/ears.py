@@ -122,10 +122,11 @@ def fit_places(reached: np.ndarray, places: np.ndarray, shown: np.ndarray) -> tu
     weights, biases = [], []
     for wanted, where in ((places, shown), (np.where(shown, 1.0, -1.0)[:, None], np.ones_like(shown))):
         known, middle = (reached[where] - mean) @ axes.T, wanted[where].mean(0)
-        ridge = known.T @ known + RIDGE * np.eye(DIRECTIONS)
-        weight = np.linalg.solve(ridge, known.T @ (wanted[where] - middle)).T @ axes
-        weights.append(weight)
-        biases.append(middle - weight @ mean)
+        known_middle = known.mean(0)
+        known = known - known_middle
+        weight = np.linalg.solve(known.T @ known + RIDGE * np.eye(len(axes)), known.T @ (wanted[where] - middle)).T
+        weights.append(weight @ axes)
+        biases.append(middle - weight @ (known_middle + axes @ mean))
     return np.concatenate(weights), np.concatenate(biases)
 
 
