@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trimesh
 from portrait_photos import astronaut
 
 from tpn_engine import Engine
@@ -11,7 +12,7 @@ from tpn_engine.nets.box import Box
 from tpn_engine.surface.density import DEEP, Lattice
 from tpn_engine.surface.ear_places import EarPlace, find_ears, reach, side_reach
 from tpn_engine.surface.ear_shape import MIDDLE, EarShape, within
-from tpn_engine.surface.ears import EDGE, FACTORS, Ear, on_ears, raise_ear, raise_ears, shaded
+from tpn_engine.surface.ears import EDGE, FACTORS, Ear, on_ears, raise_ear, raise_ears, shaded, smooth_edges
 from tpn_engine.surface.isosurface import isosurface
 from tpn_engine.surface.ready import ready_density
 from tpn_engine.training.draws import draw
@@ -118,6 +119,23 @@ def test_no_head_no_ear() -> None:
     trimmed = Lattice(160, Box(), trim=70)
     small = densities(bare())[70:-70, 70:-70, 70:-70]
     assert raise_ear(small, trimmed, LEVEL, EarPlace(1)) is None
+
+
+def test_edges_are_smoothed_and_nothing_else() -> None:
+    values, ear = raised(densities(bumped(0.04)), EarPlace(1))
+    vertices, triangles = isosurface(values, LATTICE, LEVEL)
+    smooth = smooth_edges(vertices, triangles, [ear])
+    share = on_ears(vertices, [ear])
+    np.testing.assert_array_equal(smooth[share == 0], vertices[share == 0])
+
+    def bend(points: np.ndarray) -> float:
+        solid = trimesh.Trimesh(points, triangles, process=False)
+        own = (share[triangles] > 0.9).all(1)[solid.face_adjacency].all(1)
+        return float(np.percentile(solid.face_adjacency_angles[own], 95))
+
+    assert bend(smooth) < 0.9 * bend(vertices)
+    assert np.abs(smooth - vertices).max() < 2 * LATTICE.step[0]
+    assert smooth_edges(vertices, triangles, []) is vertices
 
 
 def test_folds_are_darker_and_open_skin_is_not() -> None:

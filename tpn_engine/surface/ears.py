@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from tpn_engine.surface.cleanup import smoothed
 from tpn_engine.surface.density import Lattice
 from tpn_engine.surface.ear_places import EarPlace, find_ears, outward, reach
 from tpn_engine.surface.ear_shape import MIDDLE, EarShape, quadratic, within
@@ -27,7 +28,10 @@ BENEATH = -0.04  # EG3D units from the head outward, down to which the mean ear 
 # EG3D units along y, standard deviation, over which an ear stands out alike; how much the mean one counts; bounds.
 ALIKE, MEAN_COUNTS, FACTORS = 0.02, 0.2, (0.5, 1.6)
 STANDS = 0.004  # EG3D units from the head, from which the mean ear stands out from it
+SMOOTH = 10  # iterations
 THICKNESS = 0.008  # EG3D units about the surface within which densities tell how far away it is
+# EG3D units: the step of a lattice that holds an ear's edge; by as much as it is coarser an ear is thicker, up to this.
+THIN = (0.004, 0.004)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,14 @@ def on_ears(vertices: np.ndarray, ears: Sequence[Ear]) -> np.ndarray:
     return np.max([np.zeros(len(vertices)), *(ear.share(vertices) for ear in ears)], axis=0)
 
 
+def smooth_edges(vertices: np.ndarray, triangles: np.ndarray, ears: Sequence[Ear]) -> np.ndarray:
+    """Vertices [N, 3] float32 of a mesh, those of ears smoothed: their edges are as thin as a lattice is fine."""
+    if not ears:
+        return vertices
+    share = on_ears(vertices, ears)[:, None].astype(np.float32)
+    return vertices + share * (smoothed((vertices, triangles), SMOOTH)[0] - vertices)
+
+
 def shaded(colors: np.ndarray, vertices: np.ndarray, ears: Sequence[Ear]) -> np.ndarray:
     """Colours [N, 3] of vertices [N, 3] with the shade of the folds of ears, float32."""
     light = np.prod([np.ones(len(vertices)), *(ear.light(vertices) for ear in ears)], axis=0)
@@ -103,8 +115,9 @@ def raise_ear(values: np.ndarray, lattice: Lattice, level: float, place: EarPlac
     ear = Ear(place, y, z, beneath, out)
     here = (1 - rise(form, EDGE)) * (x[:, None, None] - beneath > BENEATH * out[:, None])
     unit = slope(part - np.float32(level)) * np.float32(THICKNESS / lattice.step[0])
+    thicker = np.clip(lattice.step[0] - THIN[0], 0, THIN[1])
     inside = np.clip((part - np.float32(level)) / unit, -1, 1)
-    raised = np.clip(-ear.distance(x) / THICKNESS, -1, 1)
+    raised = np.clip((thicker - ear.distance(x)) / THICKNESS, -1, 1)
     made = (unit * (inside + here * (raised - inside)) + level).astype(np.float32)
     part[...] = np.where(here > 0, made, part)
     return ear

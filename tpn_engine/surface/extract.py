@@ -21,7 +21,7 @@ from tpn_engine.surface.cleanup import (
 )
 from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice
-from tpn_engine.surface.ears import on_ears, raise_ears, shaded
+from tpn_engine.surface.ears import on_ears, raise_ears, shaded, smooth_edges
 from tpn_engine.surface.fringe import before_settling
 from tpn_engine.surface.guessed import calmed
 from tpn_engine.surface.isosurface import isosurface, smooth_normals
@@ -135,6 +135,7 @@ def extract_mesh(
         vertices = calmed(vertices, triangles, photo.camera, options.floor, on_ears(vertices, ears))
     if outline is not None:
         vertices = drawn_to_outline(vertices, outline, options.floor)
+    vertices = smooth_edges(vertices, triangles, ears)
     normals = smooth_normals(vertices, triangles)
     if options.colors == "model" or photo is None:
         mesh = HeadMesh(vertices, triangles, normals, shaded(vertex_colors(field, placed), placed, ears))

@@ -1,6 +1,12 @@
-"""The mean ear of many heads, made from the sampler's assets: a distance on a lattice, and the shade of its folds."""
+"""The mean ear of many heads, made from the sampler's assets: a distance on a lattice, and the shade of its folds.
+
+Of MakeHuman's heads (CC0): ICT-FaceKit's modes, carried onto them, bend ears out of shape, and their licence asks for a
+notice.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import trimesh
@@ -18,17 +24,16 @@ from tpn_engine.training.heads.transfer import light_transfer, occluder, unshado
 LOW, HIGH, STEP = (0.06, -0.17, -0.36), (0.26, 0.20, -0.03), 0.003
 FLAT_LOW, FLAT_HIGH = (-0.045, -0.132, -0.105), (0.063, 0.132, 0.105)
 AROUND = (1.15, 2.6)  # of the ellipse's form, where the head beneath is looked at
-THICKER, NEAR_EAR = 0.0025, (0.8, 1.3)  # by how much ears' edges, thin in the mean, are thickened, and where
-OUTWARD = np.array([1.0, 0.013, 0.007])  # not quite along x, where edges lie
 SAMPLES = 12  # along an edge of the skin's triangles
 EXACT, FAR = 0.006, 0.02  # from the surface, up to which distances are to its tangents, which are smoother; and any
 SUN_RAYS, OFF = 256, 0.002  # rays that tell how much light a place gets, and how far off the skin they start
-BURIED = 0.0005  # beneath the surface, from which skin is in another fold of it, and in the dark
 NEAREST = 4  # places of the skin whose light is averaged
 
 
 def mean_skin(assets: HeadAssets, seeds: range) -> np.ndarray:
-    """The skin's points on average over the heads of `seeds`, [P, 3] in EG3D units."""
+    """The skin's points on average over the heads of `seeds` without ICT-FaceKit's modes, [P, 3] in EG3D units."""
+    modes = replace(assets.modes, identity=0 * assets.modes.identity, mean=0 * assets.modes.mean)
+    assets = replace(assets, modes=modes)
     total = np.zeros_like(assets.skin.rest)
     for seed in seeds:
         parameters = sample_parameters(assets, np.random.default_rng(seed))
@@ -39,10 +44,7 @@ def mean_skin(assets: HeadAssets, seeds: range) -> np.ndarray:
 def mean_ear(skin: np.ndarray, triangles: np.ndarray) -> EarShape:
     """The left ear of a mean head's skin, [P, 3] in EG3D units and [T, 3]."""
     normals = trimesh.Trimesh(skin, triangles, process=False).vertex_normals
-    edge = NEAR_EAR[1] - within(skin[:, 1] - MIDDLE[0], skin[:, 2] - MIDDLE[1])
-    share = (edge / (NEAR_EAR[1] - NEAR_EAR[0])).clip(0, 1) * (skin[:, 0] > LOW[0])
     axes = [np.arange(low, high + STEP / 2, STEP) for low, high in zip(LOW, HIGH, strict=True)]
-    skin = skin + THICKER * share[:, None] * normals
     distance = _distance(skin, triangles, normals, axes)
     bent = _beneath(distance, axes)
 
@@ -50,20 +52,16 @@ def mean_ear(skin: np.ndarray, triangles: np.ndarray) -> EarShape:
     out, up, forward = np.meshgrid(*flat, indexing="ij")
     there = np.stack([out + quadratic(up, forward) @ bent, up + MIDDLE[0], forward + MIDDLE[1]], axis=-1)
 
-    def at(places: np.ndarray) -> np.ndarray:
-        index = np.moveaxis((places - LOW) / STEP, -1, 0)
-        return ndimage.map_coordinates(distance, index, order=1, mode="nearest")
-
-    flattened = at(there)
+    index = np.moveaxis((there - LOW) / STEP, -1, 0)
+    flattened = ndimage.map_coordinates(distance, index, order=1, mode="nearest")
 
     light = light_transfer([occluder(skin, triangles, 0.0)], skin, normals, directions=SUN_RAYS, offset=OFF)[:, 0]
     light /= unshadowed_transfer(normals)[:, 0]
     near = np.abs(flattened) < FAR
-    open_air = np.flatnonzero(at(skin) > -BURIED)
-    away, nearest = KDTree(skin[open_air]).query(there[near], k=NEAREST)
+    away, nearest = KDTree(skin).query(there[near], k=NEAREST)
     weight = 1 / (away + STEP)
     around = np.ones(out.shape)
-    around[near] = (light[open_air[nearest]] * weight).sum(1) / weight.sum(1)
+    around[near] = (light[nearest] * weight).sum(1) / weight.sum(1)
     open_skin = np.median(around[near & (np.abs(out) < STEP)])
     return EarShape(flattened, (around / open_skin).clip(0, 1), np.array(FLAT_LOW), STEP)
 
@@ -78,22 +76,14 @@ def _distance(points: np.ndarray, triangles: np.ndarray, normals: np.ndarray, ax
     their = np.einsum("kc,tcx->tkx", steps, normals[triangles[near]]).reshape(-1, 3)
     their /= np.linalg.norm(their, axis=1, keepdims=True)
     away, nearest = KDTree(on_surface).query(grid, distance_upper_bound=FAR)
-    inside, close = _inside(trimesh.Trimesh(points, triangles, process=False), grid), away < EXACT
+    inside = trimesh.Trimesh(points, triangles, process=False).ray.contains_points(grid)
+    close = away < EXACT
     distance = np.where(inside, -1, 1) * np.minimum(away, FAR)
     there = np.asarray(nearest)[close]
     tangent = ((grid[close] - on_surface[there]) * their[there]).sum(1)
     # Where two sides are near, the nearest tangent may be the other one's.
     distance[close] = np.where((tangent < 0) == inside[close], tangent, distance[close])
     return distance.reshape([len(axis) for axis in axes])
-
-
-def _inside(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
-    """Which points [N, 3] a surface winds around: thickened sides overlap here and there, which parity has outside."""
-    outward = np.broadcast_to(OUTWARD, points.shape)
-    hits = mesh.ray.intersects_id(points, outward, multiple_hits=True)
-    triangle, ray = np.asarray(hits[0]), np.asarray(hits[1])
-    leaving = np.sign(mesh.face_normals[triangle] @ OUTWARD)
-    return np.bincount(ray, leaving, len(points)) > 0
 
 
 def _beneath(distance: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
