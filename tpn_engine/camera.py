@@ -92,3 +92,7 @@ class Camera:
         image = np.concatenate([places, np.ones((len(places), 1))], axis=1) * np.asarray(depth)[:, None]
         local = image @ np.linalg.inv(self.intrinsics.astype(np.float64)).T
         return local @ self.pose[:3, :3].T + self.pose[:3, 3]
+
+    def across(self, moves: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """How far points [N, 3] with depths [N, 1] along z move across the view for moves [N, 2] in picture widths."""
+        return moves * depth / self.intrinsics.diagonal()[:2] @ self.pose[:3, :2].T

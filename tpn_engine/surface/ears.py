@@ -17,7 +17,7 @@ from tpn_engine.surface.density import Lattice
 from tpn_engine.surface.ear_places import EarPlace, find_ears, outward, reach
 from tpn_engine.surface.ear_shape import MIDDLE, EarShape, quadratic, within
 from tpn_engine.surface.membrane import membrane
-from tpn_engine.surface.settle import slope
+from tpn_engine.surface.settle import drawn_toward, slope
 from tpn_engine.surface.sight import rise
 
 # Of the mean ear's quadratic form: over which an ear gives way to the head, and between which the head is looked at.
@@ -99,15 +99,16 @@ def raise_ear(values: np.ndarray, lattice: Lattice, level: float, place: EarPlac
     """The ear put at a place; None where there is no head to put it on."""
     seen, x = outward(values, lattice.coordinates[0], place.side)
     y, z = lattice.coordinates[1:]
-    around = within(*place.flat(y[:, None] - MIDDLE[0], z - MIDDLE[1])) < AROUND[1]
-    rows, columns = (np.flatnonzero(around.any(axis)) for axis in (1, 0))
+    up, forward = place.flat(y[:, None] - MIDDLE[0], z - MIDDLE[1])
+    form = within(up, forward)
+    rows, columns = (np.flatnonzero((form < AROUND[1]).any(axis)) for axis in (1, 0))
     if not len(rows) or not len(columns):
         return None
     first = int(np.searchsorted(x, 0))
     rows, columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     x, y, z, part = x[first:], y[rows], z[columns], seen[first:, rows, columns]
-    up, forward = place.flat(y[:, None] - MIDDLE[0], z - MIDDLE[1])
-    form, reached = within(up, forward), reach(part, x, level)
+    up, forward, form = (at[rows, columns] for at in (up, forward, form))
+    reached = reach(part, x, level)
     beneath = _beneath(reached, form, quadratic(up, forward))
     if beneath is None:
         return None
@@ -116,10 +117,8 @@ def raise_ear(values: np.ndarray, lattice: Lattice, level: float, place: EarPlac
     here = (1 - rise(form, EDGE)) * (x[:, None, None] - beneath > BENEATH * out[:, None])
     unit = slope(part - np.float32(level)) * np.float32(THICKNESS / lattice.step[0])
     thicker = np.clip(lattice.step[0] - THIN[0], 0, THIN[1])
-    inside = np.clip((part - np.float32(level)) / unit, -1, 1)
     raised = np.clip((thicker - ear.distance(x)) / THICKNESS, -1, 1)
-    made = (unit * (inside + here * (raised - inside)) + level).astype(np.float32)
-    part[...] = np.where(here > 0, made, part)
+    part[...] = drawn_toward(part, level, unit, raised, here)
     return ear
 
 

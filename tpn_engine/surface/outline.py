@@ -33,8 +33,7 @@ def drawn_to_outline(vertices: np.ndarray, silhouette: Silhouette, floor: float 
     places, depth = np.split(camera.project(vertices), [2], axis=1)
     crop_size = silhouette.crop_size
     moves = sample(_moves(distance, _excess(distance, places, crop_size), crop_size), places.clip(0, 1))
-    focal = camera.intrinsics.diagonal()[:2] * silhouette.widths
-    moved = moves * depth / focal @ camera.pose[:3, :2].T
+    moved = camera.across(moves / silhouette.widths, depth)
     moved[:, 1] *= off_floor(vertices, floor)
     return (vertices + moved).astype(np.float32)
 

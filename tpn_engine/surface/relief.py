@@ -16,7 +16,7 @@ from tpn_engine.camera import Camera
 from tpn_engine.surface.density import Lattice
 from tpn_engine.surface.isosurface import isosurface
 from tpn_engine.surface.raster import rasterize
-from tpn_engine.surface.settle import slope
+from tpn_engine.surface.settle import drawn_toward, slope
 from tpn_engine.surface.sight import RASTER_SIZE, rise, sample
 
 # EG3D units, standard deviations: the detail that landmarks give, and the smoothing of what is drawn of them.
@@ -52,8 +52,7 @@ def raise_relief(values: np.ndarray, lattice: Lattice, level: float, camera: Cam
         behind, here = (depth[:, 0] - sample(relief, places), sample(share, places))
         here = (here * (behind < BEHIND)).astype(np.float32).reshape(part.shape)
         raised = np.clip(behind / THICKNESS, -1, 1).astype(np.float32).reshape(part.shape)
-        inside = np.clip((part - np.float32(level)) / unit, -1, 1)
-        part[...] = np.where(here > 0, unit * (inside + here * (raised - inside)) + np.float32(level), part)
+        part[...] = drawn_toward(part, level, unit, raised, here)
 
 
 def _relief(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -37,9 +37,17 @@ def settle(values: np.ndarray, lattice: Lattice, level: float, share: np.ndarray
     unit = slope(near) * np.float32(reach[0])
     inside = np.clip(near / unit, -1, 1)  # a fraction that is as steep as the smoothed one
     smooth = smoothed(inside, reach)
-    near, inside, smooth, share = near[within], inside[within], smooth[within], share[tuple(outer)][tuple(inner)]
-    blended = np.where(share > 0, unit * (inside + share * (smooth - inside)), near)
-    values[region][within] = blended + np.float32(level)
+    share = share[tuple(outer)][tuple(inner)]
+    settled = values[region][within]
+    settled[...] = drawn_toward(settled, level, unit, smooth[within], share)
+
+
+def drawn_toward(
+    values: np.ndarray, level: float, unit: np.float32, wanted: np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """Densities moved by a `share` in [0, 1] to `wanted`, in [-1, 1] units from the level; where it is 0 they stay."""
+    inside = np.clip((values - np.float32(level)) / unit, -1, 1)
+    return np.where(share > 0, unit * (inside + share * (wanted - inside)) + np.float32(level), values)
 
 
 def settle_collar(values: np.ndarray, lattice: Lattice, level: float) -> None:

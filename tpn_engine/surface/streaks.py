@@ -51,12 +51,11 @@ def even_colors(
 def drawn_in(vertices: np.ndarray, outline: Silhouette) -> np.ndarray:
     """Vertices [N, 3] moved across the view to where they are RIM inside an outline, [N, 3] float32."""
     camera = Camera.from_label(outline.label.cpu().numpy())
-    distance = outline.distance[0, 0].cpu().numpy().astype(np.float64)
-    smooth = ndimage.gaussian_filter(distance, GENTLE * outline.crop_size, mode="nearest")
+    smooth = outline.smoothed(GENTLE).distance[0, 0].cpu().numpy()
     inward = np.stack(np.gradient(smooth)[::-1], axis=-1) * outline.crop_size  # widths a width
     places, depth = np.split(camera.project(vertices), [2], axis=1)
     framed = places.clip(0, 1)
     steps = sample(inward, framed) * np.maximum(RIM - sample(smooth, framed), 0)[:, None]
-    moved = vertices + steps * depth / (camera.intrinsics.diagonal()[:2] * outline.widths) @ camera.pose[:3, :2].T
+    moved = vertices + camera.across(steps / outline.widths, depth)
     moved[:, 2] = vertices[:, 2]
     return moved.astype(np.float32)

@@ -98,6 +98,7 @@ def examples(
         parameters = sample_parameters(assets, np.random.default_rng(int(path.stem[5:])))
         skin = make_figure(assets, parameters.identity, parameters.expression).skin.points
         views = HeadViews.load(path)
+        known = [(ear.place(skin), ear.shown(skin, views)) for ear in ears]
         aside = np.abs(views.yaws())
         turned = np.flatnonzero((aside > TURNED[0]) & (aside < TURNED[1]))
         for source in {int(aside.argmin()), *turned[np.argsort(aside[turned])][:1].tolist()}:
@@ -106,8 +107,8 @@ def examples(
             field = made.head(model.preset, view.alpha)
             lattice = Lattice(RESOLUTION, field.box)
             density = ready_density(field, lattice, level, None)
-            for ear in ears:
-                yield side_reach(density, lattice, level, ear.side).ravel(), ear.place(skin), ear.shown(skin, views)
+            for ear, (place, shown) in zip(ears, known, strict=True):
+                yield side_reach(density, lattice, level, ear.side).ravel(), place, shown
         print(f"\rheads {number + 1} of {len(files)}", end="", file=sys.stderr, flush=True)
 
 

@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 
 from tpn_engine.surface.ear_places import reach
 from tpn_engine.surface.ear_shape import MIDDLE, EarShape, quadratic, within
+from tpn_engine.surface.ears import AROUND
 from tpn_engine.training.heads.assets import HeadAssets
 from tpn_engine.training.heads.figure import make_figure
 from tpn_engine.training.heads.parameters import sample_parameters
@@ -23,7 +24,6 @@ from tpn_engine.training.heads.transfer import light_transfer, occluder, unshado
 # EG3D units. Where the head is kept of which the ear is a part, how fine, and the lattice above it.
 LOW, HIGH, STEP = (0.06, -0.17, -0.36), (0.26, 0.20, -0.03), 0.003
 FLAT_LOW, FLAT_HIGH = (-0.045, -0.132, -0.105), (0.063, 0.132, 0.105)
-AROUND = (1.15, 2.6)  # of the ellipse's form, where the head beneath is looked at
 SAMPLES = 12  # along an edge of the skin's triangles
 EXACT, FAR = 0.006, 0.02  # from the surface, up to which distances are to its tangents, which are smoother; and any
 SUN_RAYS, OFF = 256, 0.002  # rays that tell how much light a place gets, and how far off the skin they start
