@@ -24,8 +24,9 @@ GUI := .gui
 demo: $(READY)
 	$(BIN)/python demo/make_demo.py --out out
 
+# Two processes of one thread each are faster than one with two: services and Blender wait more than they compute.
 test: $(READY)
-	$(BIN)/python -m pytest -m "not parity and not soak" tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not parity and not soak" tests
 
 test-blender: addon $(BLENDERS:%=$(ENVS)/%/.ready) $(ENVS)/npm/.ready $(ENVS)/wheels/.ready
 	for version in $(BLENDERS); do $(ENVS)/$$version/bin/python -m pytest tests/blender || exit 1; done
