@@ -21,6 +21,7 @@ from tpn_engine.surface.cleanup import (
 )
 from tpn_engine.surface.colors import Photo, vertex_colors, with_photo
 from tpn_engine.surface.density import BLOCK, Lattice
+from tpn_engine.surface.displacement import displaced
 from tpn_engine.surface.ears import on_ears, raise_ears, shaded, smooth_edges
 from tpn_engine.surface.fringe import before_settling
 from tpn_engine.surface.guessed import calmed
@@ -94,8 +95,8 @@ def extract_mesh(
     """The head mesh of `field`.
 
     Torn surfaces are mended, and ears put where a surface has bumps for them. What a photo's outline bounds is drawn to
-    it, not cut, and what no `photo` shows of a surface is smoothed. Outline and colours are those of more of the photo
-    `around` the crop, where there is more.
+    it, not cut, what no `photo` shows of a surface is smoothed, and its face gets the relief that one shows. Outline
+    and colours are those of more of the photo `around` the crop, where there is more.
     With a `photo`, what its camera sees beside the person is removed, unless the field is `matted` and holds
     nothing else: what lies there are shoulders that the photo's matte missed. Raises OptionError where the field
     has no surface at the level, and where colours of a photo are asked for without one.
@@ -136,6 +137,8 @@ def extract_mesh(
     if outline is not None:
         vertices = drawn_to_outline(vertices, outline, options.floor)
     vertices = smooth_edges(vertices, triangles, ears)
+    if field.surface is not None and photo is not None and photo.landmarks is not None:
+        vertices, triangles, placed = displaced(vertices, triangles, placed, photo, finer=options.triangles is None)
     normals = smooth_normals(vertices, triangles)
     if options.colors == "model" or photo is None:
         mesh = HeadMesh(vertices, triangles, normals, shaded(vertex_colors(field, placed), placed, ears))

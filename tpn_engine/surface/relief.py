@@ -61,22 +61,35 @@ def _relief(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> tuple[np
     `head` [S, S]: how deep it lies, infinite beside it.
     """
     face = _landmark_depth(head, camera, landmarks)
-    shown = np.isfinite(head) & np.isfinite(face)
-    region = shown & _one_surface(head) & _one_surface(face)
-    if not region.any():
-        return None
-    scale = camera.intrinsics[0, 0] * len(head) / np.median(head[region])  # pixels for an EG3D unit
-    share = rise(_from_edge(shown) / scale, FROM_BORDER) * rise(_from_edge(region) / scale, FROM_LEAP)
+    scale = pixels_of_unit(head, camera)
+    region, share = shown_face(head, face, scale)
     inner = share > 0.5
     if inner.sum() < ENOUGH:
         return None
-    face, head = _averaged(face, region, ROUNDED * scale), np.where(region, head, 0)
+    face, head = averaged(face, region, ROUNDED * scale), np.where(region, head, 0)
     rows, columns = np.mgrid[: len(head), : len(head)] / len(head)
     known = np.stack([face, columns, rows, np.ones_like(face)], axis=-1)
     stretch = np.clip(np.linalg.lstsq(known[inner], head[inner], rcond=None)[0][0], *STRETCH)
     lies = np.linalg.lstsq(known[inner][:, 1:], (head - stretch * face)[inner], rcond=None)[0]
     face = stretch * face + known[..., 1:] @ lies
-    return face + _averaged(head - face, region, BLENDED * scale), share
+    return face + averaged(head - face, region, BLENDED * scale), share
+
+
+def shown_face(head: np.ndarray, face: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where a picture of a head's depth [S, S] shows nothing but its face, bool [S, S], and how far so, in [0, 1].
+
+    `face` [S, S] is the depth of the landmarks; both are infinite where nothing is. `scale` is pixels an EG3D unit.
+    """
+    shown = np.isfinite(head) & np.isfinite(face)
+    region = shown & _one_surface(head) & _one_surface(face)
+    return region, rise(_from_edge(shown) / scale, FROM_BORDER) * rise(_from_edge(region) / scale, FROM_LEAP)
+
+
+def pixels_of_unit(head: np.ndarray, camera: Camera) -> float:
+    """How many pixels of a picture of a head's depth [S, S] an EG3D unit is; of an empty one, at the world's middle."""
+    seen = head[np.isfinite(head)]
+    away = np.median(seen) if len(seen) else np.linalg.norm(camera.position)
+    return float(camera.intrinsics[0, 0] * len(head) / away)
 
 
 def _around(lattice: Lattice, camera: Camera, relief: np.ndarray, where: np.ndarray) -> tuple[slice, ...]:
@@ -99,14 +112,18 @@ def _landmark_depth(head: np.ndarray, camera: Camera, landmarks: np.ndarray) -> 
     seen = seen[np.isfinite(seen)]
     if not len(seen):
         return np.full_like(head, np.inf)
-    away = np.median(seen)
-    depth = away * (1 + (landmarks[:, 2] - np.median(landmarks[:, 2])) / camera.intrinsics[0, 0])
-    points = camera.unproject(landmarks[:, :2], depth)
+    points = landmark_points(landmarks, camera, float(np.median(seen)))
     # From the front no part of a face covers another. The surface is rounded as finely as the landmarks lie.
     triangles = Delaunay(points[:, :2]).simplices
     used, triangles = np.unique(triangles, return_inverse=True)  # not those at one place with another
     surface = trimesh.remesh.subdivide_loop(points[used], triangles.reshape(-1, 3), ROUNDS)
     return rasterize(*surface, camera, size).depth
+
+
+def landmark_points(landmarks: np.ndarray, camera: Camera, away: float) -> np.ndarray:
+    """Landmarks [L, 3] of a picture as points [L, 3], in the median as far away as this, EG3D units."""
+    depth = away * (1 + (landmarks[:, 2] - np.median(landmarks[:, 2])) / camera.intrinsics[0, 0])
+    return camera.unproject(landmarks[:, :2], depth)
 
 
 def _one_surface(depth: np.ndarray) -> np.ndarray:
@@ -121,7 +138,7 @@ def _from_edge(region: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.distance_transform_edt(region))
 
 
-def _averaged(values: np.ndarray, region: np.ndarray, deviation: float) -> np.ndarray:
+def averaged(values: np.ndarray, region: np.ndarray, deviation: float) -> np.ndarray:
     """Values [S, S] averaged over what of a region [S, S] lies around each pixel."""
     total = ndimage.gaussian_filter(np.where(region, values, 0), deviation)
     return total / np.maximum(ndimage.gaussian_filter(region.astype(np.float64), deviation), 1e-3)

@@ -76,19 +76,25 @@ def cloth_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows
 
 def eyes_mesh(assets: HeadAssets, head: HeadParameters, figure: Figure, shadows: Shadows) -> Mesh:
     """Both eyeballs, turned to the gaze, with spherical normals."""
-    proxy = assets.proxies["eyes"]
-    points = proxy.fit(figure.base)
-    yaw, pitch = head.expression.gaze
-    turn = rotation("y", yaw) @ rotation("x", pitch)
+    proxy, points = assets.proxies["eyes"], eyeball_points(assets, head, figure)
     left = points[:, 0] > 0
     centre = assets.eye_centres(figure.base)[left.astype(int)]
-    size = eyeball_sizes(assets, figure.neutral)[left.astype(int)][:, None]
-    points = figure.to_world(size * (points - centre) @ turn.T + centre)
     normals = unit(points - figure.to_world(centre))
     transfer = light_transfer(shadows.full(), points, normals, directions=64, offset=0.006)
     white = (0.86, 0.86, 0.74) if head.eye == "eye_brown" else (1.0, 0.93, 0.86)  # that picture is too bright
     look = Look(tint=white, roughness=0.14, specular=0.8)
     return proxy_mesh(proxy, points, normals, transfer, assets.textures[head.eye], "glossy", look)
+
+
+def eyeball_points(assets: HeadAssets, head: HeadParameters, figure: Figure) -> np.ndarray:
+    """The points of both eyeballs, turned to the gaze and as large as the lids let them be, [P, 3] in EG3D units."""
+    points = assets.proxies["eyes"].fit(figure.base)
+    yaw, pitch = head.expression.gaze
+    turn = rotation("y", yaw) @ rotation("x", pitch)
+    side = (points[:, 0] > 0).astype(int)
+    centre = assets.eye_centres(figure.base)[side]
+    size = eyeball_sizes(assets, figure.neutral)[side][:, None]
+    return figure.to_world(size * (points - centre) @ turn.T + centre)
 
 
 def eyeball_sizes(assets: HeadAssets, neutral: np.ndarray) -> np.ndarray:
