@@ -26,7 +26,7 @@ from tpn_engine.training.data import head_files
 from tpn_engine.training.heads.assets import HeadAssets
 from tpn_engine.training.relief_examples import flat_layout, make_examples
 
-STEPS, BATCH, RATE, WARM_UP = 2000, 8, 2e-3, 50
+STEPS, BATCH, RATE, WARM_UP = 1200, 8, 2e-3, 50
 DECAY = 0.02  # of weights
 LEFT_OUT = 12  # one head in so many measures
 SOFT, SOFT_STEP, STEPS_COUNT = (
