@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tpn_engine.checkpoints import Model
+from tpn_engine.errors import FileError
 from tpn_engine.files import replacing
 from tpn_engine.inversion.fitting import Observer
 from tpn_engine.inversion.invert import INVERTERS
@@ -25,7 +26,7 @@ from tpn_engine.surface.isosurface import isosurface
 from tpn_engine.surface.raster import rasterize
 from tpn_engine.surface.ready import ready_density
 from tpn_engine.surface.relief import averaged, pixels_of_unit
-from tpn_engine.training.data import HeadViews, head_files
+from tpn_engine.training.data import HeadViews
 from tpn_engine.training.evaluate import rendered_subject
 from tpn_engine.training.heads.assets import HeadAssets
 from tpn_engine.training.heads.body_meshes import eyeball_points
@@ -95,7 +96,7 @@ def example(made: Surface, true: Surface, view: PixelView, landmarks: np.ndarray
 def make_examples(model: Model, assets: HeadAssets, files: list[Path], flat: FlatFace, folder: Path) -> list[Path]:
     """Files with the examples of each head, those made that the folder lacks; heads that show no face have none.
 
-    Raises FileError where a file can't be read or written.
+    Raises FileError where there are fewer than two and where a file can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     landmarker = FaceLandmarker(next(model.network.parameters()).device)
@@ -109,7 +110,10 @@ def make_examples(model: Model, assets: HeadAssets, files: list[Path], flat: Fla
                     np.savez_compressed(unfinished, **stacked)
         print(f"\rheads {number + 1} of {len(files)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    return head_files(folder, len(files) + 1)[0]
+    made = sorted(path for path in folder.glob("head_*.npz") if path.name in {file.name for file in files})
+    if len(made) < 2:
+        raise FileError("A net that reads relief needs two heads at least that show a face: render some more.")
+    return made
 
 
 def _seen(
