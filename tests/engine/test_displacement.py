@@ -75,7 +75,7 @@ def test_vertices_move_along_the_rays_of_the_camera(yaw: float, monkeypatch: pyt
     np.testing.assert_allclose(after[:, :2], before[:, :2], atol=1e-5)
     farther = after[:, 2] - before[:, 2]
     assert farther.max() == pytest.approx(0.01, rel=0.02)
-    away = (vertices - (0, 0, 0)) @ camera.position < 0
+    away = vertices @ camera.position < 0
     np.testing.assert_array_equal(moved[away], vertices[away])  # what the camera can't see stays
     np.testing.assert_array_equal(kept, triangles)
     np.testing.assert_array_equal(placed, vertices)

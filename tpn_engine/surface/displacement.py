@@ -63,7 +63,6 @@ def displaced(
 
     With `finer` edges are split where they can't hold it; the middles come last, and `placed` [N, 3] gets them, too.
     """
-    assert photo.landmarks is not None
     found = read_displacement(vertices, triangles, photo)
     for _ in range(ROUNDS if finer else 0):
         farther = found.at(vertices)

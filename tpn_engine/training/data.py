@@ -11,6 +11,8 @@ from tpn_engine.camera import Camera
 from tpn_engine.errors import FileError
 from tpn_engine.training.pictures import PixelView
 
+TURNED = (8.0, 40.0)  # degrees to the side from which portraits are taken as well as from the front
+
 
 @dataclass(frozen=True)
 class HeadViews:
@@ -45,6 +47,12 @@ class HeadViews:
         """Degrees by which each camera stands to the side, 0 in front, [V]."""
         positions = np.stack([camera.position for camera in self.cameras])
         return np.degrees(np.arctan2(positions[:, 0], positions[:, 2]))
+
+    def as_photographed(self) -> set[int]:
+        """The view nearest to the front and, where there is one, the nearest of those that are TURNED."""
+        aside = np.abs(self.yaws())
+        turned = np.flatnonzero((aside > TURNED[0]) & (aside < TURNED[1]))
+        return {int(aside.argmin()), *turned[np.argsort(aside[turned])][:1].tolist()}
 
 
 def head_files(folder: Path, held_out_every: int) -> tuple[list[Path], list[Path]]:

@@ -36,7 +36,6 @@ from tpn_engine.training.mean_ear import mean_ear, mean_skin
 
 MEAN_OF = range(700_000, 700_300)  # seeds of the heads whose mean ear it is
 RESOLUTION = 192  # of the lattice on which sides are looked at
-TURNED = (8.0, 40.0)  # degrees to the side from which each head is seen as well as from the front
 ASIDE, CAMERA_ASIDE = 0.1, 1.2  # EG3D units to a side: of ears, and of cameras that tell whether hair hides one
 ON_SKIN, HIDDEN, SHOWN = 0.015, 0.02, 0.6  # EG3D units from the skin to what is seen; the share that makes an ear shown
 DIRECTIONS, RIDGE = 20, 100.0  # of sides; the weight of small coefficients, in examples
@@ -99,9 +98,7 @@ def examples(
         skin = make_figure(assets, parameters.identity, parameters.expression).skin.points
         views = HeadViews.load(path)
         known = [(ear.place(skin), ear.shown(skin, views)) for ear in ears]
-        aside = np.abs(views.yaws())
-        turned = np.flatnonzero((aside > TURNED[0]) & (aside < TURNED[1]))
-        for source in {int(aside.argmin()), *turned[np.argsort(aside[turned])][:1].tolist()}:
+        for source in views.as_photographed():
             view = views.view(source)
             made = INVERTERS["triplanenet"](model, rendered_subject(model, view), options, watch)
             field = made.head(model.preset, view.alpha)

@@ -36,7 +36,6 @@ from tpn_engine.training.pictures import PixelView
 
 BORDER = 0.02  # of the square, free around the face
 RESOLUTION = 256  # of the lattice
-TURNED = (8.0, 40.0)  # degrees to the side from which each head is seen as well as from the front
 OF_ANOTHER, COVERED = 0.03, 0.012  # EG3D units off that mean another surface, and from what is seen to the skin
 GREATEST = 0.015  # EG3D units of relief that is learned
 Example = dict[str, np.ndarray]
@@ -121,9 +120,7 @@ def _seen(
 ) -> Iterator[tuple[Surface, Surface, PixelView, np.ndarray]]:
     """A head from the front and turned, as a model makes it of each view, with its landmarks there."""
     options, level = make_options("triplanenet", {}), model.preset.iso_level
-    aside = np.abs(views.yaws())
-    turned = np.flatnonzero((aside > TURNED[0]) & (aside < TURNED[1]))
-    for source in {int(aside.argmin()), *turned[np.argsort(aside[turned])][:1].tolist()}:
+    for source in views.as_photographed():
         view = views.view(source)
         picture, subject = view.on_black(), rendered_subject(model, view)
         landmarks, presence = landmarker.landmarks(picture, Region.expected(view.camera, subject.face, len(picture)))
