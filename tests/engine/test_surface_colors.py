@@ -17,7 +17,7 @@ from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import strands
 from tpn_engine.surface.membrane import membrane, mesh_edges
 from tpn_engine.surface.raster import rasterize
-from tpn_engine.surface.scalp import on_scalp, tinted
+from tpn_engine.surface.scalp import like_scalp, on_scalp, tinted
 from tpn_engine.surface.sight import Sight, facing, sample
 
 FRONT = Camera.orbit(0, 0, look_at=(0, 0, 0))
@@ -157,14 +157,17 @@ def test_a_bald_head_and_a_photo_without_outline_keep_the_models_tint():
     assert tinted(mesh.colors, mesh.vertices, photo.picture, everywhere, photo.camera, SIZE) is mesh.colors
 
 
-def haired(mesh: HeadMesh, contrast: float) -> tuple[HeadMesh, Photo]:
-    """Hair above, skin below, in the mesh and in a photo whose hair is grained, pixels of this contrast."""
+def haired(mesh: HeadMesh, contrast: float, *, everywhere: bool = False) -> tuple[HeadMesh, Photo]:
+    """Hair above, skin below, in the mesh and in a photo whose hair is grained, pixels of this contrast.
+
+    Or `everywhere`, as a beard and a collar are.
+    """
     hair, grey = SKIN * 0.4, np.random.default_rng(3).normal(0, contrast, (SIZE // 4, SIZE // 4))
     colors = np.where(mesh.vertices[:, 1:2] > 0.05, hair, SKIN).astype(np.float32)
     plain = replace(mesh, colors=colors)
     raster = rasterize(mesh.vertices, mesh.triangles, FRONT, SIZE)
     crop = raster.interpolated(colors, mesh.triangles)
-    of_hair = crop[..., 0] < SKIN[0] * 0.7
+    of_hair = everywhere | (crop[..., 0] < SKIN[0] * 0.7)
     crop *= 1 + (grey.repeat(4, 0).repeat(4, 1) * of_hair)[..., None]
     return plain, Photo(crop.clip(0, 1).astype(np.float32), (raster.triangle >= 0).astype(np.float32), FRONT)
 
@@ -196,6 +199,26 @@ def test_the_sides_of_a_scalp_have_strands_and_cheeks_have_none():
     scalp = on_scalp(mesh.vertices)
     assert roughness(painted, turned & (scalp > 0.3)) > 0.03
     assert roughness(painted, turned & (scalp < 0.01) & (mesh.vertices[:, 1] < 0)) < 0.005
+
+
+def test_a_nape_has_no_strands_however_grained_the_skin_before_it_is():
+    mesh, photo = haired(ellipsoid(), 0.15, everywhere=True)
+    painted = with_photo(mesh, photo, finer=False)
+    behind = mesh.vertices[:, 2] < -0.1
+    assert roughness(painted, behind & (mesh.vertices[:, 1] > 0.09)) > 0.03
+    assert roughness(painted, behind & (mesh.vertices[:, 1] < -0.03)) < 0.02
+
+
+def test_what_is_like_the_scalp_is_told_from_skin():
+    mesh, _ = haired(ellipsoid(), 0)
+    like, hair = like_scalp(mesh.colors, mesh.vertices), mesh.colors[:, 0] < SKIN[0] * 0.7
+    np.testing.assert_array_equal(like, hair.astype(np.float64))
+    shaded = mesh.colors * 0.85  # as what faces away from the light
+    np.testing.assert_array_equal(
+        like_scalp(np.where(mesh.vertices[:, 2:] < 0, shaded, mesh.colors), mesh.vertices), like
+    )
+    upper = mesh.vertices[:, 1] > 0.1  # without a face nothing is known of its skin
+    assert like_scalp(mesh.colors[upper], mesh.vertices[upper]).min() == 1
 
 
 def test_the_models_hairline_is_on_the_back():

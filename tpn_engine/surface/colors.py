@@ -16,7 +16,7 @@ from tpn_engine.surface.detail import split_edges
 from tpn_engine.surface.grain import carried, contrast, strands
 from tpn_engine.surface.membrane import edge_lengths, membrane, mesh_edges
 from tpn_engine.surface.mesh import HeadMesh
-from tpn_engine.surface.scalp import on_scalp, tinted
+from tpn_engine.surface.scalp import like_scalp, on_scalp, tinted
 from tpn_engine.surface.sight import Sight, facing, rise, sample
 
 CERTAIN = 0.97  # confidence from which a vertex has the photo's own pixel
@@ -106,7 +106,7 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     known = np.where(confidence[:, None] > 0, share * seen + (1 - share) * matched, matched)
     differences = _pattern(mesh, photo, sight, matched, modelled, edges)
     colors = membrane(mesh.vertices, edges, known, strength, differences)
-    colors *= 1 + _grain(mesh, photo, matched, confidence)[:, None]
+    colors *= 1 + (like_scalp(colors, mesh.vertices) * _grain(mesh, photo, matched, confidence))[:, None]
     colored = replace(mesh, colors=colors.clip(0, 1).astype(np.float32))
     if not finer:
         return colored

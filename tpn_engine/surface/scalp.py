@@ -1,4 +1,4 @@
-"""What the top and back of a head are tinted by: the hair, hat or skin on the rim of the photo.
+"""What the top and back of a head are tinted by: the hair, hat or skin on the rim of the photo; and what is like it.
 
 A model knows the hues of the hair that it has learned from; grey hair before a ruddy face it makes ruddy behind.
 """
@@ -18,6 +18,9 @@ BROWS = np.array([[0.0, 0.13, 0.05]])  # the rim is looked at from there up
 RIM = (0.008, 0.035)  # widths of the crop inside the outline
 ENOUGH = 5e-4  # of the crop's area: a smaller rim tells nothing
 DARKEST = 0.1  # sRGB: what is darker has less of a hue
+CHEEKS = np.array([[-0.12, -0.05, 0.03], [0.12, 0.05, 0.2]])  # EG3D units: a box that holds nothing but nose and cheeks
+# Of the way from the skin's colour to the scalp's, from where on it is the scalp's. A bald one's is the skin's.
+OF_SCALP = (0.5, 0.7)
 
 
 def from_crown(vertices: np.ndarray) -> np.ndarray:
@@ -29,6 +32,19 @@ def from_crown(vertices: np.ndarray) -> np.ndarray:
 def on_scalp(vertices: np.ndarray) -> np.ndarray:
     """How far vertices [N, 3] lie on the scalp, [N] in [0, 1]: ears and nape don't."""
     return 1 - rise(np.degrees(from_crown(vertices)), SCALP)
+
+
+def like_scalp(colors: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """How far the colours [N, 3] of vertices [N, 3] are the scalp's and not the skin's, [N] in [0, 1].
+
+    1 everywhere where either is nowhere.
+    """
+    scalp = on_scalp(vertices) > 0.9
+    skin = ((vertices > CHEEKS[0]) & (vertices < CHEEKS[1])).all(1)
+    if not scalp.any() or not skin.any():
+        return np.ones(len(colors))
+    away, there = (np.linalg.norm(colors - np.median(colors[part], axis=0), axis=1) for part in (skin, scalp))
+    return rise(away / np.maximum(away + there, 1e-6), OF_SCALP)
 
 
 def tinted(
