@@ -125,7 +125,5 @@ def test_vertex_colors_are_the_decoders(capture: Capture, mesh: HeadMesh) -> Non
     difference = np.abs(mesh.colors - expected).max(1)
     face = (mesh.vertices[:, 2] > 0.1) & (np.abs(mesh.vertices[:, :2]) < 0.1).all(1)
     assert face.sum() > 200
-    # Vertices have the colours of where they were before the photo's relief moved them a little.
-    assert np.median(difference[face]) < 1 / 255
-    assert difference[face].max() < 0.05
+    assert difference[face].max() < 1 / 255
     assert np.median(difference) < 3 / 255  # the sides have moved since they were coloured

@@ -61,7 +61,8 @@ def displaced(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A mesh's vertices [N, 3] float32 with the relief that its `photo` shows, its triangles [M, 3], and `placed`.
 
-    With `finer` edges are split where they can't hold it; the middles come last, and `placed` [N, 3] gets them, too.
+    With `finer` edges are split where they can't hold it; the middles come last, and `placed` [N, 3] float32 gets them,
+    too. It moves as the vertices do: they have the colours of where they come to lie.
     """
     found = read_displacement(vertices, triangles, photo)
     for _ in range(ROUNDS if finer else 0):
@@ -74,7 +75,8 @@ def displaced(
         vertices, triangles = split_edges((vertices, triangles), chosen)
     away = vertices - photo.camera.position
     along = away / photo.camera.project(vertices)[:, 2:]  # as far as the axis gains one
-    return (vertices + found.at(vertices)[:, None] * along).astype(np.float32), triangles, placed
+    moves = found.at(vertices)[:, None] * along
+    return (vertices + moves).astype(np.float32), triangles, (placed + moves).astype(np.float32)
 
 
 def read_displacement(vertices: np.ndarray, triangles: np.ndarray, photo: Photo) -> Displacement:
