@@ -106,7 +106,8 @@ def with_photo(mesh: HeadMesh, photo: Photo, *, finer: bool = True) -> HeadMesh:
     known = np.where(confidence[:, None] > 0, share * seen + (1 - share) * matched, matched)
     differences = _pattern(mesh, photo, sight, matched, modelled, edges)
     colors = membrane(mesh.vertices, edges, known, strength, differences)
-    colors *= 1 + (like_scalp(colors, mesh.vertices) * _grain(mesh, photo, matched, confidence))[:, None]
+    haired = like_scalp(colors, mesh.vertices)
+    colors *= 1 + _grain(mesh, photo, matched, confidence, haired)[:, None]
     colored = replace(mesh, colors=colors.clip(0, 1).astype(np.float32))
     if not finer:
         return colored
@@ -191,14 +192,17 @@ def _turned(mesh: HeadMesh, camera: Camera) -> np.ndarray:
     return np.maximum(facing(mesh.vertices, mesh.normals, camera), mesh.normals[:, 2])
 
 
-def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen."""
+def _grain(mesh: HeadMesh, photo: Photo, matched: np.ndarray, confidence: np.ndarray, haired: np.ndarray) -> np.ndarray:
+    """By how much of its brightness each vertex is darker or lighter than its surroundings, [N]: 0 where it is seen.
+
+    And where it isn't `haired` [N] in [0, 1].
+    """
     projected = photo.camera.project(mesh.vertices)[:, :2]
     turned = _turned(mesh, photo.camera)
     scalp = on_scalp(mesh.vertices) * (1 - rise(turned, PATTERNED_SCALP))
     above = rise((photo.rows[0] - projected[:, 1]) * photo.widths, ABOVE)
     away = np.maximum(np.maximum(1 - rise(turned, PATTERNED), scalp), above)
-    share = away * (1 - rise(confidence, GRAINED))
+    share = away * (1 - rise(confidence, GRAINED)) * haired
     unseen = np.flatnonzero(share)
     strength = sample(contrast(photo.picture, photo.matte, photo.crop_size), projected)
     strength = carried(strength, confidence >= CERTAIN, unseen, mesh.vertices, matched)

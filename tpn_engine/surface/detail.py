@@ -11,7 +11,7 @@ def split_edges(surface: Surface, ends: np.ndarray) -> Surface:
     """A vertex in the middle of each of the edges `ends` [K, 2] (the lower vertex first), closed as before.
 
     Every triangle becomes one to four, so that no edge has a vertex on one side only. The new vertices
-    come last, in the order of the edges.
+    come last, in the order of the edges. Vertices may have more columns than where they lie: all are averaged.
     """
     vertices, triangles = surface
     count = len(vertices)

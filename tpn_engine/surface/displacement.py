@@ -65,14 +65,16 @@ def displaced(
     too. It moves as the vertices do: they have the colours of where they come to lie.
     """
     found = read_displacement(vertices, triangles, photo)
+    both = np.concatenate([vertices, placed], axis=1)
     for _ in range(ROUNDS if finer else 0):
+        vertices = both[:, :3]
         farther = found.at(vertices)
         near = triangles[(farther[triangles] != 0).any(1)]
         edges = mesh_edges(near) if len(near) else np.zeros((0, 2), np.int64)
         middle = found.at(vertices[edges].mean(1))
         chosen = edges[np.abs(middle - farther[edges].mean(1)) > FINER]
-        placed = split_edges((placed, triangles), chosen)[0]
-        vertices, triangles = split_edges((vertices, triangles), chosen)
+        both, triangles = split_edges((both, triangles), chosen)
+    vertices, placed = np.split(both, 2, axis=1)
     away = vertices - photo.camera.position
     along = away / photo.camera.project(vertices)[:, 2:]  # as far as the axis gains one
     moves = found.at(vertices)[:, None] * along

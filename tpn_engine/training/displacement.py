@@ -6,7 +6,6 @@ measured on heads that it hasn't learned from. Examples that are in their folder
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +23,14 @@ from tpn_engine.nets.displacement_net import UNIT, DisplacementNet
 from tpn_engine.surface.flat_face import FlatFace
 from tpn_engine.training.data import head_files
 from tpn_engine.training.heads.assets import HeadAssets
+from tpn_engine.training.learner_options import learner_options
 from tpn_engine.training.relief_examples import flat_layout, make_examples
 
 STEPS, BATCH, RATE, WARM_UP = 1200, 8, 2e-3, 50
 DECAY = 0.02  # of weights
 LEFT_OUT = 12  # one head in so many measures
-SOFT, SOFT_STEP, STEPS_COUNT = (
-    0.2,
-    0.1,
-    2.0,
-)  # units below which errors count squared; steps between pixels beside values
+SOFT, SOFT_STEP = 0.2, 0.1  # units below which errors, and errors of steps between pixels, count squared
+STEPS_COUNT = 2.0  # steps between pixels beside values
 SHADE, LIGHTS = 0.15, 3  # of pictures: light that differs by as much from here to there, in so many places a row
 EVERY = 100  # steps between two lines
 
@@ -143,14 +140,9 @@ def write_net(net: DisplacementNet, flat: FlatFace, out: Path) -> None:
 
 def main() -> int:
     """Entry point; 1 with one line when something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tpn_engine.training.displacement", description=__doc__)
-    parser.add_argument("--assets", type=Path, required=True, help="folder of head assets")
-    parser.add_argument("--heads", type=Path, required=True, help="folder of heads that the model hasn't seen")
+    parser = learner_options("displacement", __doc__)
     parser.add_argument("--examples", type=Path, required=True, help="folder in which examples are kept")
-    parser.add_argument("--model", default="synthetic-heads", help="a model's name or the path of its .safetensors")
-    parser.add_argument("--held-out-every", type=int, default=50, metavar="N", help="one head in N is left out")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of {BATCH} examples each")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
     options = parser.parse_args()
     try:
         flat, files = flat_layout(), head_files(options.heads, options.held_out_every)[0]

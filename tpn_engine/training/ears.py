@@ -6,7 +6,6 @@ the model makes them: a linear map of how far out their sides reach, in the lead
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from tpn_engine.training.heads.assets import HeadAssets
 from tpn_engine.training.heads.figure import make_figure
 from tpn_engine.training.heads.geometry import vertex_normals
 from tpn_engine.training.heads.parameters import sample_parameters
+from tpn_engine.training.learner_options import learner_options
 from tpn_engine.training.mean_ear import mean_ear, mean_skin
 
 MEAN_OF = range(700_000, 700_300)  # seeds of the heads whose mean ear it is
@@ -145,13 +145,7 @@ def write_ears(shape: EarShape, weight: np.ndarray, bias: np.ndarray, out: Path)
 
 def main() -> int:
     """Entry point; 1 with one line when something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tpn_engine.training.ears", description=__doc__)
-    parser.add_argument("--assets", type=Path, required=True, help="folder of head assets")
-    parser.add_argument("--heads", type=Path, required=True, help="folder of heads that the model hasn't seen")
-    parser.add_argument("--model", default="synthetic-heads", help="a model's name or the path of its .safetensors")
-    parser.add_argument("--held-out-every", type=int, default=50, metavar="N", help="one head in N is left out")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    options = parser.parse_args()
+    options = learner_options("ears", __doc__).parse_args()
     try:
         assets = HeadAssets.load(options.assets)
         skin = mean_skin(assets, MEAN_OF)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import trimesh
 
 from tpn_engine.checkpoints import Model
 from tpn_engine.errors import FileError
@@ -58,9 +59,8 @@ def true_surface(assets: HeadAssets, seed: int) -> Surface:
     for name in ("teeth", "tongue"):
         proxy = assets.proxies[name]
         parts.append((figure.to_world(proxy.fit(figure.base)), proxy.point_triangles))
-    firsts = np.cumsum([0, *(len(points) for points, _ in parts)])
-    triangles = [triangles + first for (_, triangles), first in zip(parts, firsts, strict=False)]
-    return np.concatenate([points for points, _ in parts]), np.concatenate(triangles)
+    points, triangles = trimesh.util.append_faces(*zip(*parts, strict=True))
+    return points, triangles
 
 
 def example(made: Surface, true: Surface, view: PixelView, landmarks: np.ndarray, flat: FlatFace) -> Example:
@@ -109,7 +109,7 @@ def make_examples(model: Model, assets: HeadAssets, files: list[Path], flat: Fla
                     np.savez_compressed(unfinished, **stacked)
         print(f"\rheads {number + 1} of {len(files)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    made = sorted(path for path in folder.glob("head_*.npz") if path.name in {file.name for file in files})
+    made = [folder / path.name for path in files if (folder / path.name).exists()]
     if len(made) < 2:
         raise FileError("A net that reads relief needs two heads at least that show a face: render some more.")
     return made
